@@ -1,0 +1,35 @@
+// The dtype table. One row per dtype; everything else about a dtype is computed from its row.
+// f16, bf16, i16 and b8 are storage types of foreign files: convert() them before computing.
+#pragma once
+#include <cstdint>
+#include <string>
+
+namespace vitrine {
+
+enum class Dtype : uint8_t { f32, f64, i64, i32, i8, u8, f16, bf16, i16, b8 };
+
+struct DtypeInfo {
+  const char* name;         // in graphs and messages
+  const char* safetensors;  // in files
+  int block, block_bytes;   // `block` elements take `block_bytes` bytes (packed codes: block > 1)
+};
+
+const DtypeInfo& info(Dtype);
+Dtype dtype_named(const std::string& name);  // Error if there is none
+
+template <class T>
+constexpr Dtype dtype_of();
+template <>
+constexpr Dtype dtype_of<float>() { return Dtype::f32; }
+template <>
+constexpr Dtype dtype_of<double>() { return Dtype::f64; }
+template <>
+constexpr Dtype dtype_of<int64_t>() { return Dtype::i64; }
+template <>
+constexpr Dtype dtype_of<int32_t>() { return Dtype::i32; }
+template <>
+constexpr Dtype dtype_of<int8_t>() { return Dtype::i8; }
+template <>
+constexpr Dtype dtype_of<uint8_t>() { return Dtype::u8; }
+
+}  // namespace vitrine

@@ -1,0 +1,122 @@
+#include "engine/core/op.h"
+
+#include <algorithm>
+#include <deque>
+#include <map>
+
+namespace vitrine {
+namespace {
+
+// Static objects of many files fill this in an undefined order, so kernels are joined to operators at first use.
+struct Registry {
+  std::deque<OpDef> ops;
+  std::map<std::string, std::array<Kernel, kDevices>> kernels;
+  std::vector<const OpDef*> by_name;
+  bool sealed = false;
+};
+Registry& registry() {
+  static Registry r;
+  return r;
+}
+
+const Registry& sealed() {
+  Registry& r = registry();
+  if (r.sealed) return r;
+  for (OpDef& op : r.ops) {
+    if (auto it = r.kernels.find(op.name); it != r.kernels.end()) {
+      std::copy(it->second.begin(), it->second.end(), op.kernel);
+      r.kernels.erase(it);
+    }
+    r.by_name.push_back(&op);
+  }
+  CHECK(r.kernels.empty(), "a kernel is registered for an operator nobody defines: ", r.kernels.begin()->first);
+  std::sort(r.by_name.begin(), r.by_name.end(), [](auto* a, auto* b) { return std::string(a->name) < b->name; });
+  for (size_t i = 1; i < r.by_name.size(); ++i)
+    CHECK(std::string(r.by_name[i - 1]->name) != r.by_name[i]->name, "operator defined twice: ", r.by_name[i]->name);
+  r.sealed = true;
+  return r;
+}
+
+thread_local bool recording_gradients = true;
+thread_local Recorder* recorder = nullptr;
+thread_local uint64_t sequence = 0;
+
+std::string describe(const Tensors& in) {
+  std::string s;
+  for (const Tensor& t : in) s += cat(s.empty() ? "" : ", ", t ? str(t.meta()) : "empty");
+  return s;
+}
+
+Metas checked_metas(const OpDef& op, const Tensors& in, Attrs* attrs) {
+  CHECK(!in.empty(), op.name, ": no inputs");
+  Metas metas;
+  for (const Tensor& t : in) {
+    CHECK(t, op.name, ": input ", metas.size(), " is an empty tensor");
+    CHECK(t.device() == in[0].device(), op.name, ": inputs on ", name(in[0].device()), " and ", name(t.device()));
+    metas.push_back(t.meta());
+  }
+  try {
+    return op.infer(metas, attrs);
+  } catch (const Error& e) {
+    throw Error(cat(op.name, "(", describe(in), attrs ? print(*attrs) : "", "): ", e.what()));
+  }
+}
+
+}  // namespace
+
+const OpDef& define(OpDef def) {
+  registry().ops.push_back(def);
+  return registry().ops.back();
+}
+
+KernelFor::KernelFor(const char* op, Device d, Kernel k) { registry().kernels[op][static_cast<int>(d)] = k; }
+
+const std::vector<const OpDef*>& all_ops() { return sealed().by_name; }
+
+const OpDef& op_named(const std::string& name) {
+  for (const OpDef* op : all_ops())
+    if (name == op->name) return *op;
+  throw Error(cat("unknown operator '", name, "'"));
+}
+
+NoGrad::NoGrad() : before_(recording_gradients) { recording_gradients = false; }
+NoGrad::~NoGrad() { recording_gradients = before_; }
+bool grad_enabled() { return recording_gradients; }
+void set_recorder(Recorder* r) { recorder = r; }
+
+Tensors apply(const OpDef& op, AttrsPtr attrs, Tensors in) {
+  sealed();
+  if (!attrs && op.attrs) attrs = op.attrs();
+  Tensors out;
+  for (Meta& m : checked_metas(op, in, attrs.get())) {
+    m.device = in[0].device();
+    out.push_back(op.view && out.empty() ? in[0].view(m.shape) : Tensor::empty(m));
+  }
+  if (!op.view) {
+    Kernel kernel = op.kernel[static_cast<int>(in[0].device())];
+    CHECK(kernel, op.name, " has no ", name(in[0].device()), " kernel");
+    kernel(Call{in, out, attrs.get()});
+  }
+  if (recorder) (*recorder)(op, attrs, in, out);
+  bool wanted = recording_gradients && std::any_of(in.begin(), in.end(), [](const Tensor& t) { return t.requires_grad(); });
+  if (wanted) {
+    auto node = std::make_shared<Node>();
+    node->op = &op;
+    node->attrs = std::move(attrs);
+    node->sequence = sequence++;
+    for (size_t i = 0; i < in.size(); ++i) {
+      bool leaf = !in[i].impl()->node && in[i].requires_grad();
+      node->in.push_back(leaf || op.saves_in >> i & 1 ? in[i] : in[i].without_bytes());
+      node->versions.push_back(node->in[i].version());
+    }
+    for (size_t i = 0; i < out.size(); ++i) node->out.push_back(op.saves_out >> i & 1 ? out[i].detach() : out[i].without_bytes());
+    for (size_t i = 0; i < out.size(); ++i) {
+      out[i].impl()->node = node;
+      out[i].impl()->output = static_cast<int>(i);
+      out[i].set_requires_grad();
+    }
+  }
+  return out;
+}
+
+}  // namespace vitrine

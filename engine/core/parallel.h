@@ -1,0 +1,43 @@
+// parallel_for: loops over fixed chunks. The chunks depend on the range and the grain alone, never on the number of threads,
+// so whatever is accumulated per chunk is the same for 1 thread and for 64.
+#pragma once
+#include <omp.h>
+
+#include <algorithm>
+#include <cstdint>
+#include <exception>
+
+namespace vitrine {
+
+inline void set_threads(int n) { omp_set_num_threads(n); }
+inline int threads() { return omp_get_max_threads(); }
+
+inline int64_t chunk_count(int64_t n, int64_t grain) { return (n + grain - 1) / grain; }
+
+// body(chunk) for every chunk in [0, chunks), each by one thread. The first exception is rethrown to the caller.
+template <class Body>
+void parallel_chunks(int64_t chunks, Body&& body) {
+  if (chunks <= 1 || threads() == 1 || omp_in_parallel()) {
+    for (int64_t c = 0; c < chunks; ++c) body(c);
+    return;
+  }
+  std::exception_ptr failure;
+#pragma omp parallel for schedule(dynamic, 1)
+  for (int64_t c = 0; c < chunks; ++c) {
+    try {
+      body(c);
+    } catch (...) {
+#pragma omp critical(vitrine_parallel_failure)
+      if (!failure) failure = std::current_exception();
+    }
+  }
+  if (failure) std::rethrow_exception(failure);
+}
+
+// body(begin, end) over [0, n) in chunks of `grain`.
+template <class Body>
+void parallel_for(int64_t n, int64_t grain, Body&& body) {
+  parallel_chunks(chunk_count(n, grain), [&](int64_t c) { body(c * grain, std::min(n, (c + 1) * grain)); });
+}
+
+}  // namespace vitrine

@@ -1,0 +1,52 @@
+// The interface between the drivers (conv.cc, matmul.cc, depthwise.cc) and the register kernels of one instruction set.
+// The kernels see addresses and counts only; shapes, padding, blocking and threads are the drivers' business.
+#pragma once
+#include <cstdint>
+
+namespace vitrine::cpu {
+
+// A register tile of an implicit matrix product: outputs for pixels times vectors of output channels.
+//   y[half][j][lane] = fma chain over runs r and k < run_length of x[half][j * x_step + runs[r] + k] * w[r][k][lane]
+// The pixels come in one or two halves of equal size, so that a tile may span two rows of an image.
+struct Tile {
+  const float* x[2];
+  int64_t x_step;                             // floats between pixels
+  const int64_t* runs;                        // offsets, in floats, from a pixel to its contiguous runs of inputs
+  int64_t run_count, run_length;
+  const float* w;                             // panel [run_count * run_length][vectors * lanes], aligned to a vector
+  float* y[2];
+  int64_t y_step;
+  int64_t outputs;                            // lanes to store, at most vectors * lanes
+  bool resume;                                // continue the chains stored in y instead of starting from +0
+};
+
+// A register tile of a weight gradient: dw[j][lane] (+)= fma chain over rows and pixels of g[row][pixel][j] * x[row][pixel][lane]
+struct GradTile {
+  const float* x;
+  int64_t x_step, x_row;                      // floats between pixels, between rows
+  const float* g;
+  int64_t g_step, g_row;
+  int64_t rows, pixels;
+  float* dw;
+  int64_t dw_step;                            // floats between dw[j] and dw[j + 1]
+  int64_t lanes;                              // to store
+  bool add;                                   // add the chain to dw instead of storing it
+};
+
+constexpr int kMaxPixels = 8;  // of half a tile, exclusive
+constexpr int kMaxGrad = 15;   // output channels of a GradTile, exclusive
+
+struct Kernels {
+  int64_t lanes;                              // floats per vector
+  int64_t pixels;                             // of half a tile, at most
+  int64_t grads;                              // output channels of a GradTile, at most
+  void (*tile[2][2][kMaxPixels])(const Tile&);      // [vectors - 1][halves - 1][pixels of a half]
+  void (*grad_tile[2][kMaxGrad])(const GradTile&);  // [vectors - 1][output channels]
+  // to[k][to_step] = from[rows][from_step] transposed; rows <= lanes, missing ones are zeros.
+  void (*transpose)(const float* from, int64_t from_step, int64_t rows, int64_t k, float* to, int64_t to_step);
+};
+
+const Kernels& kernels_avx2();
+const Kernels& kernels_avx512();
+
+}  // namespace vitrine::cpu

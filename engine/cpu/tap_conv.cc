@@ -1,0 +1,171 @@
+#include "engine/cpu/tap_conv.h"
+
+#include <algorithm>
+#include <cstring>
+
+#include "engine/core/parallel.h"
+#include "engine/cpu/scratch.h"
+
+namespace vitrine::cpu {
+namespace {
+
+constexpr int64_t kBlockFloats = 96 << 10;  // source floats of a block: with a panel of weights they stay in a 1 MB L2
+constexpr int64_t kMinPixels = 98;          // of a block: fewer, and fetching the weights from L3 would show
+constexpr int64_t kTasksPerThread = 4;
+
+// Where the taps reach, relative to the pixel at (oy * step_y, ox * step_x).
+struct Reach {
+  int64_t y0 = 0, y1 = 0, x0 = 0, x1 = 0;
+};
+
+Reach reach(const std::vector<Tap>& taps) {
+  if (taps.empty()) return {};
+  Reach r{taps[0].y, taps[0].y, taps[0].x, taps[0].x};
+  for (const Tap& t : taps) r = {std::min(r.y0, t.y), std::max(r.y1, t.y), std::min(r.x0, t.x), std::max(r.x1, t.x)};
+  return r;
+}
+
+bool needs_padding(const TapConv& t, const Reach& r) {
+  return r.y0 < 0 || r.x0 < 0 || (t.oh - 1) * t.step_y + r.y1 >= t.h || (t.ow - 1) * t.step_x + r.x1 >= t.w;
+}
+
+// Number of leading taps that are neighbours in a row, if all taps come in such rows: their inputs are one contiguous run.
+int64_t taps_per_run(const std::vector<Tap>& taps) {
+  auto follows = [&](size_t i) { return taps[i].y == taps[i - 1].y && taps[i].x == taps[i - 1].x + 1; };
+  size_t m = 1;
+  while (m < taps.size() && follows(m)) ++m;
+  if (taps.empty() || taps.size() % m) return 1;
+  for (size_t i = 1; i < taps.size(); ++i)
+    if (i % m && !follows(i)) return 1;
+  return static_cast<int64_t>(m);
+}
+
+// Merges axes that are one arithmetic progression of addresses: pointwise convolutions and products become a single row.
+void flatten(Grid& g) {
+  if (g.x_row == g.cols * g.x_pixel && g.y_row == g.cols * g.y_pixel) g.cols *= g.rows, g.rows = 1;
+  if (g.rows == 1 && g.x_image == g.cols * g.x_pixel && g.y_image == g.cols * g.y_pixel) g.cols *= g.images, g.images = 1;
+  if (g.rows == 1 && g.cols == 1) g.cols = g.images, g.x_pixel = g.x_image, g.y_pixel = g.y_image, g.images = 1;
+}
+
+// How a grid is cut: extents of one block, as equal as possible, and the number of blocks along each axis.
+struct Cut {
+  int64_t images, rows, cols, along_images, along_rows, along_cols;
+  int64_t count() const { return along_images * along_rows * along_cols; }
+};
+
+Cut cut(const Grid& g, int64_t pixels, bool whole_rows) {
+  auto fit = [](int64_t extent, int64_t want, int64_t& size, int64_t& count) {
+    count = (extent + want - 1) / want;
+    size = (extent + count - 1) / count;
+    count = (extent + size - 1) / size;
+  };
+  Cut c;
+  fit(g.cols, whole_rows ? g.cols : std::min(pixels, g.cols), c.cols, c.along_cols);
+  fit(g.rows, std::clamp<int64_t>(pixels / g.cols, 1, g.rows), c.rows, c.along_rows);
+  fit(g.images, std::clamp<int64_t>(pixels / (g.cols * g.rows), 1, g.images), c.images, c.along_images);
+  return c;
+}
+
+struct Block {
+  int64_t n, y, x;  // first image, row and column
+  Grid grid;        // of its own extents, addressing the whole tensors
+};
+
+Block block_at(const Grid& g, const Cut& c, int64_t index) {
+  Block b{index / c.along_cols / c.along_rows * c.images, index / c.along_cols % c.along_rows * c.rows, index % c.along_cols * c.cols, g};
+  b.grid.images = std::min(c.images, g.images - b.n);
+  b.grid.rows = std::min(c.rows, g.rows - b.y);
+  b.grid.cols = std::min(c.cols, g.cols - b.x);
+  b.grid.x += b.n * g.x_image + b.y * g.x_row + b.x * g.x_pixel;
+  b.grid.y += b.n * g.y_image + b.y * g.y_row + b.x * g.y_pixel;
+  return b;
+}
+
+// Copies the rows [y0, y0 + rows) and columns [x0, x0 + cols) of image n, zeros where they lie outside.
+void copy_padded(const TapConv& t, int64_t n, int64_t y0, int64_t rows, int64_t x0, int64_t cols, float* to) {
+  const int64_t left = std::clamp<int64_t>(-x0, 0, cols), right = std::clamp<int64_t>(x0 + cols - t.w, 0, cols - left);
+  const int64_t inside = cols - left - right;
+  for (int64_t y = y0; y < y0 + rows; ++y, to += cols * t.c) {
+    if (y < 0 || y >= t.h || inside == 0) {
+      std::memset(to, 0, cols * t.c * 4);
+      continue;
+    }
+    std::memset(to, 0, left * t.c * 4);
+    std::memcpy(to + left * t.c, t.x + ((n * t.h + y) * t.w + x0 + left) * t.c, inside * t.c * 4);
+    std::memset(to + (left + inside) * t.c, 0, right * t.c * 4);
+  }
+}
+
+// Points the block's grid at a padded copy of its source, in this thread's scratch.
+void pad(const TapConv& t, const Reach& r, Block& b) {
+  Grid& g = b.grid;
+  const int64_t rows = (g.rows - 1) * t.step_y + r.y1 - r.y0 + 1, cols = (t.ow - 1) * t.step_x + r.x1 - r.x0 + 1;
+  float* strip = scratch(Slot::strip, g.images * rows * cols * t.c);
+  for (int64_t i = 0; i < g.images; ++i)
+    copy_padded(t, b.n + i, b.y * t.step_y + r.y0, rows, r.x0, cols, strip + i * rows * cols * t.c);
+  g.x = strip - (r.y0 * cols + r.x0) * t.c;
+  g.x_image = rows * cols * t.c, g.x_row = t.step_y * cols * t.c;
+}
+
+}  // namespace
+
+void run(const Kernels& k, const TapConv& t) {
+  if (t.n == 0 || t.oh == 0 || t.ow == 0) return;
+  const Reach r = reach(t.taps);
+  const bool padded = needs_padding(t, r);
+  const int64_t pitch = (padded ? (t.ow - 1) * t.step_x + r.x1 - r.x0 + 1 : t.w) * t.c;  // floats between source rows
+  const int64_t merged = t.groups == 1 ? taps_per_run(t.taps) : 1, depth = static_cast<int64_t>(t.taps.size()) * t.in;
+  std::vector<int64_t> runs;
+  for (size_t i = 0; i < t.taps.size(); i += merged) runs.push_back(t.taps[i].y * pitch + t.taps[i].x * t.c);
+
+  Grid grid{t.x, t.y, t.n, t.oh, t.ow, t.h * t.w * t.c, t.step_y * t.w * t.c, t.step_x * t.c, t.y_image, t.y_row, t.y_pixel};
+  if (!padded) flatten(grid);
+  const int64_t wide = 2 * k.lanes, group_panels = (t.out + wide - 1) / wide, panels = t.groups * group_panels;
+  const int64_t tasks = kTasksPerThread * threads(), total = grid.images * grid.rows * grid.cols;
+  const int64_t pixels = std::max(kMinPixels, std::min(kBlockFloats / (t.c * t.step_y * t.step_x), total / tasks));
+  const Cut c = cut(grid, pixels, padded);
+  const int64_t parts = std::clamp<int64_t>((tasks + c.count() - 1) / c.count(), 1, panels);
+
+  parallel_chunks(c.count() * parts, [&](int64_t task) {
+    Block b = block_at(grid, c, task / parts);
+    if (padded) pad(t, r, b);
+    for (int64_t p = panels * (task % parts) / parts; p < panels * (task % parts + 1) / parts; ++p) {
+      const int64_t group = p / group_panels, o = p % group_panels * wide;
+      Grid g = b.grid;
+      g.x += group * t.in, g.y += group * t.out + o;
+      run_panel(k, g, runs.data(), static_cast<int64_t>(runs.size()), merged * t.in,
+                t.panels + group * panel_floats(k, depth, t.out) + o * depth, std::min(wide, t.out - o), false);
+    }
+  });
+}
+
+void run_panel(const Kernels& k, const Grid& g, const int64_t* runs, int64_t run_count, int64_t run_length, const float* panel,
+               int64_t outputs, bool resume) {
+  const int64_t pieces = (g.cols + k.pixels - 1) / k.pixels, size = (g.cols + pieces - 1) / pieces;  // of a row: half tiles
+  const auto& table = k.tile[outputs > k.lanes];
+  Tile full{{}, g.x_pixel, runs, run_count, run_length, panel, {}, g.y_pixel, outputs, resume}, rest = full;
+  bool full_waits = false, rest_waits = false;
+  for (int64_t n = 0; n < g.images; ++n)
+    for (int64_t row = 0; row < g.rows; ++row)
+      for (int64_t col = 0; col < g.cols; col += size) {
+        const int64_t count = std::min(size, g.cols - col);
+        Tile& t = count == size ? full : rest;
+        bool& waits = count == size ? full_waits : rest_waits;
+        t.x[waits] = g.x + n * g.x_image + row * g.x_row + col * g.x_pixel;
+        t.y[waits] = g.y + n * g.y_image + row * g.y_row + col * g.y_pixel;
+        if (waits) table[1][count](t);
+        waits = !waits;
+      }
+  if (full_waits) table[0][size](full);
+  if (rest_waits) table[0][g.cols % size](rest);
+}
+
+void pack_rows(const Kernels& k, const float* w, int64_t out_step, int64_t out, int64_t depth, float* panels) {
+  const int64_t wide = 2 * k.lanes;
+  for (int64_t o = 0; o < out; o += k.lanes) {
+    const int64_t first = o / wide * wide, columns = out - first > k.lanes ? wide : k.lanes;
+    k.transpose(w + o * out_step, out_step, std::min(k.lanes, out - o), depth, panels + first * depth + (o - first), columns);
+  }
+}
+
+}  // namespace vitrine::cpu

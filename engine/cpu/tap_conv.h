@@ -1,0 +1,47 @@
+// The engine behind the dense forward, grad_x and matmul: a convolution without im2col as a register-tiled matrix product.
+//
+// Output pixel (n, oy, ox) reads source pixels (n, oy * step_y + tap.y, ox * step_x + tap.x), one per tap; outside of the image they are
+// zeros. Its outputs o are chains over (tap, channel) ascending with the weights from panels:
+//   panels [groups][ceil(out / 2L)][taps * in][2L outputs]    L floats per vector; a last panel of at most L outputs has L columns
+#pragma once
+#include <cstdint>
+#include <vector>
+
+#include "engine/cpu/kernels.h"
+
+namespace vitrine::cpu {
+
+struct Tap {
+  int64_t y, x;
+};
+
+struct TapConv {
+  const float* x;
+  int64_t n, h, w, c;                // source [n][h][w][c]
+  int64_t step_y, step_x;
+  std::vector<Tap> taps;
+  float* y;                          // pixel (n, oy, ox) at y + n * y_image + oy * y_row + ox * y_pixel, group * out + o channels in
+  int64_t oh, ow, y_image, y_row, y_pixel;
+  int64_t groups, in, out;           // channels per group
+  const float* panels;
+};
+void run(const Kernels&, const TapConv&);
+
+// Pixels laid out with constant steps: what is left of a convolution once its source is padded.
+struct Grid {
+  const float* x;
+  float* y;
+  int64_t images, rows, cols;
+  int64_t x_image, x_row, x_pixel, y_image, y_row, y_pixel;
+};
+// All pixels of the grid times one panel of at most two vectors of outputs.
+void run_panel(const Kernels&, const Grid&, const int64_t* runs, int64_t run_count, int64_t run_length, const float* panel,
+               int64_t outputs, bool resume);
+
+inline int64_t round_up(int64_t value, int64_t to) { return (value + to - 1) / to * to; }
+inline int64_t panel_floats(const Kernels& k, int64_t depth, int64_t out) { return depth * round_up(out, k.lanes); }
+
+// Weights [out][out_step .. depth] (each output's `depth` inputs contiguous) into panels, rows [k_from, k_from + depth) of each.
+void pack_rows(const Kernels&, const float* w, int64_t out_step, int64_t out, int64_t depth, float* panels);
+
+}  // namespace vitrine::cpu

@@ -1,0 +1,74 @@
+// Graph: a network as data, with ids instead of pointers. The one form that autograd's calls are recorded to (trace), that files hold
+// (print, parse), that passes rewrite (quant, prune), that costs are counted on and that run() replays through apply().
+// Shapes are those of the example it was traced with; the first extent of inputs is the batch and may differ when run.
+#pragma once
+#include <functional>
+#include <map>
+#include <string>
+#include <vector>
+
+#include "engine/core/op.h"
+
+namespace vitrine {
+
+using Id = int;  // index into Graph::values
+
+struct Value {
+  enum class Kind : uint8_t { computed, input, parameter, buffer };  // buffer: state that no gradient reaches (running statistics)
+  Kind kind = Kind::computed;
+  std::string name;  // of inputs, parameters and buffers: unique; computed values have none
+  Meta meta;
+};
+
+struct GraphNode {
+  const OpDef* op = nullptr;
+  AttrsPtr attrs;  // shared between copies of a graph: replace it, never change it in place
+  std::vector<Id> in, out;
+};
+
+struct Graph {
+  struct Update { Id state, value; };  // after a run, buffer `state` takes `value`
+
+  std::vector<Value> values;
+  std::vector<GraphNode> nodes;  // in an order that can be executed
+  std::vector<Id> inputs, outputs;
+  std::vector<Update> updates;
+
+  Id add_value(Value::Kind, std::string name, Meta);
+  std::vector<Id> add_node(const OpDef&, AttrsPtr, std::vector<Id> in);  // at the end; infers and adds the outputs
+  Id find(const std::string& name) const;                              // -1 if there is none
+  std::vector<Id> named(Value::Kind) const;                            // ids of that kind, in order
+};
+
+std::string print(const Graph&);
+Graph parse_graph(const std::string& text);   // Error with the line number
+void check(const Graph&);                     // re-infers every node; run after each pass. Error names the node.
+uint64_t hash(const Graph&);                  // of print(): derived from the graph, never listed by hand
+
+// Tensors by name: a graph's parameters and buffers.
+using TensorMap = std::map<std::string, Tensor>;
+
+// A model is a graph with its tensors; `info` holds what else a user must know (mean, std, bgr, source, ...), saved with it.
+struct Model {
+  Graph graph;
+  TensorMap tensors;
+  std::map<std::string, std::string> info;
+};
+void check(const Model&);  // the graph, and that every named tensor is there with the right dtype and shape
+Model clone(const Model&); // own bytes
+
+// Runs the graph through apply(), on the device of the tensors. Values are dropped after their last use unless autograd holds them.
+// `watch`, if given, sees every computed value. Updates are applied to `tensors` at the end.
+using Watch = std::function<void(const GraphNode&, const Tensors& out)>;
+Tensors run(const Graph&, const TensorMap& tensors, const Tensors& inputs, const Watch& watch = {});
+
+// Records the calls that `forward` makes into a graph. `named` gives the leaf tensors that become parameters and buffers.
+struct NamedTensor { std::string name; Tensor tensor; Value::Kind kind; };
+Graph trace(const std::vector<NamedTensor>& named, const Tensor& example, const std::function<Tensor(const Tensor&)>& forward);
+
+// Cost of one image (batch 1).
+struct NodeCost { std::string name; const OpDef* op; Shape out; int64_t macs, params; };
+struct Count { int64_t params = 0, buffers = 0, macs = 0; std::vector<NodeCost> nodes; };
+Count count(const Graph&);
+
+}  // namespace vitrine

@@ -1,0 +1,74 @@
+// Definitions of the elementwise operators: shapes and gradients. Arithmetic: elementwise.def.
+#include "engine/ops/elementwise.h"
+
+#include "engine/ops.h"
+#include "engine/ops/shapes.h"
+
+namespace vitrine {
+namespace {
+
+Metas same_as_first(const Metas& in, Attrs*) {
+  check_float(in, in.size());
+  for (const Meta& m : in) CHECK(m.shape == in[0].shape, "shapes ", in[0].shape, " and ", m.shape, " differ");
+  return {in[0]};
+}
+
+Metas broadcast_pair(const Metas& in, Attrs*) {
+  check_float(in, 2);
+  return {Meta{broadcast(in[0].shape, in[1].shape), in[0].dtype}};
+}
+
+AttrsPtr scalars(double a, double b) {
+  auto s = std::make_shared<ScalarAttrs>();
+  s->a = a, s->b = b;
+  return s;
+}
+
+// Gradients of the broadcasting operators, each summed back to its input's shape.
+Tensors add_backward(const Back& b) {
+  return {b.needs(0) ? sum_to(b.grad[0], b.in[0].shape()) : Tensor{}, b.needs(1) ? sum_to(b.grad[0], b.in[1].shape()) : Tensor{}};
+}
+Tensors sub_backward(const Back& b) {
+  return {b.needs(0) ? sum_to(b.grad[0], b.in[0].shape()) : Tensor{},
+          b.needs(1) ? sum_to(mul_scalar(b.grad[0], -1), b.in[1].shape()) : Tensor{}};
+}
+Tensors mul_backward(const Back& b) {
+  return {b.needs(0) ? sum_to(mul(b.grad[0], b.in[1]), b.in[0].shape()) : Tensor{},
+          b.needs(1) ? sum_to(mul(b.grad[0], b.in[0]), b.in[1].shape()) : Tensor{}};
+}
+Tensors div_backward(const Back& b) {
+  Tensor over = div(b.grad[0], b.in[1]);
+  return {b.needs(0) ? sum_to(over, b.in[0].shape()) : Tensor{},
+          b.needs(1) ? sum_to(mul_scalar(mul(over, div(b.in[0], b.in[1])), -1), b.in[1].shape()) : Tensor{}};
+}
+constexpr uint32_t add_saves = 0, sub_saves = 0, mul_saves = 3, div_saves = 3;
+
+}  // namespace
+
+// `id` and not `name`: a macro parameter would also rewrite the designated initialiser `.name`.
+#define UNARY(id, F, DF)                                                                                             \
+  static const OpDef& id##_grad_op = define({.name = #id "_grad", .infer = same_as_first});                          \
+  static const OpDef& id##_op = define({                                                                             \
+      .name = #id,                                                                                                   \
+      .infer = same_as_first,                                                                                        \
+      .backward = [](const Back& b) -> Tensors { return {apply1(id##_grad_op, {}, {b.in[0], b.out[0], b.grad[0]})}; }, \
+      .saves_out = 1,                                                                                                \
+  });                                                                                                                \
+  Tensor id(const Tensor& x) { return apply1(id##_op, {}, {x}); }
+#define UNARY_SCALARS(id, F, DF)                                                                                     \
+  static const OpDef& id##_grad_op = define<ScalarAttrs>({.name = #id "_grad", .infer = same_as_first});             \
+  static const OpDef& id##_op = define<ScalarAttrs>({                                                                \
+      .name = #id,                                                                                                   \
+      .infer = same_as_first,                                                                                        \
+      .backward = [](const Back& b) -> Tensors {                                                                     \
+        return {apply1(id##_grad_op, scalars(b.as<ScalarAttrs>().a, b.as<ScalarAttrs>().b), {b.in[0], b.in[0], b.grad[0]})}; \
+      },                                                                                                             \
+  });                                                                                                                \
+  Tensor id(const Tensor& x, double a, double b) { return apply1(id##_op, scalars(a, b), {x}); }
+#define BINARY(id, F)                                                                                                \
+  static const OpDef& id##_op = define(                                                                              \
+      {.name = #id, .infer = broadcast_pair, .backward = id##_backward, .saves_in = id##_saves});             \
+  Tensor id(const Tensor& a, const Tensor& b) { return apply1(id##_op, {}, {a, b}); }
+#include "engine/ops/elementwise.def"
+
+}  // namespace vitrine

@@ -1,0 +1,42 @@
+// Shape rules that several operators share.
+#pragma once
+#include <algorithm>
+
+#include "engine/core/op.h"
+
+namespace vitrine {
+
+inline bool is_float(Dtype d) { return d == Dtype::f32 || d == Dtype::f64; }
+
+// All inputs from `first` on are of one float dtype.
+inline void check_float(const Metas& in, size_t count) {
+  CHECK(in.size() == count, "expected ", count, " inputs, got ", in.size());
+  for (const Meta& m : in) CHECK(is_float(m.dtype) && m.dtype == in[0].dtype, "expected inputs of one floating-point dtype");
+}
+
+inline void check_channels(const Meta& x, const Meta& v, const char* what) {
+  CHECK(x.shape.rank() >= 1 && v.shape == Shape({x.shape.back()}), what, " ", v.shape, " for ", x.shape, ": expected [", x.shape.back(), "]");
+}
+
+inline Shape broadcast(const Shape& a, const Shape& b) {
+  int rank = std::max(a.rank(), b.rank());
+  Shape out;
+  for (int i = 0; i < rank; ++i) {
+    int64_t da = i + a.rank() - rank >= 0 ? a[i + a.rank() - rank] : 1, db = i + b.rank() - rank >= 0 ? b[i + b.rank() - rank] : 1;
+    CHECK(da == db || da == 1 || db == 1, "shapes ", a, " and ", b, " do not broadcast");
+    out.push_back(da == 1 ? db : da);
+  }
+  return out;
+}
+
+// Element strides of `from` when it is read at positions of `to`: 0 along axes that are repeated.
+inline Shape broadcast_strides(const Shape& from, const Shape& to) {
+  Shape strides;
+  for (int i = 0; i < to.rank(); ++i) {
+    int k = i + from.rank() - to.rank();
+    strides.push_back(k < 0 || from[k] == 1 ? 0 : from.product(k + 1, from.rank()));
+  }
+  return strides;
+}
+
+}  // namespace vitrine

@@ -1,0 +1,117 @@
+#include "eval/lines.h"
+
+#include <algorithm>
+#include <charconv>
+#include <cstdint>
+#include <fstream>
+
+#include "engine/core/error.h"
+
+namespace vitrine::eval {
+namespace {
+
+bool is_continuation(char c) { return (static_cast<uint8_t>(c) & 0xC0) == 0x80; }
+
+// Length of the UTF-8 character at text[0], or 0 when the bytes are none. Stricter than counting continuation bytes:
+// over-long forms and surrogates would give one path several spellings.
+size_t utf8_length(std::string_view text) {
+  uint32_t lead = static_cast<uint8_t>(text[0]);
+  if (lead < 0x80) return 1;
+  size_t length = lead >> 5 == 0x6 ? 2 : lead >> 4 == 0xE ? 3 : lead >> 3 == 0x1E ? 4 : 0;
+  if (length == 0 || text.size() < length) return 0;
+  uint32_t code = lead & (0x7F >> length);
+  for (size_t i = 1; i < length; ++i) {
+    if (!is_continuation(text[i])) return 0;
+    code = code << 6 | (static_cast<uint8_t>(text[i]) & 0x3F);
+  }
+  constexpr uint32_t kSmallest[] = {0, 0, 0x80, 0x800, 0x10000};
+  bool surrogate = code >= 0xD800 && code <= 0xDFFF;
+  return code < kSmallest[length] || code > 0x10FFFF || surrogate ? 0 : length;
+}
+
+void check_text(std::string_view line, const std::string& file, int number) {
+  for (size_t i = 0; i < line.size();) {
+    auto byte = static_cast<uint8_t>(line[i]);
+    CHECK((byte >= 0x20 || byte == '\t') && byte != 0x7F, file, ":", number, ": control byte ", int{byte}, " at column ", i + 1,
+          ", expected text");
+    size_t length = utf8_length(line.substr(i));
+    CHECK(length > 0, file, ":", number, ": byte ", int{byte}, " at column ", i + 1, " is not UTF-8, expected UTF-8 text");
+    i += length;
+  }
+}
+
+Line split_fields(std::string_view text, const std::string& file, int number) {
+  constexpr std::string_view kSeparators = " \t";
+  Line line{.number = number, .count = 0, .fields = {}};
+  for (size_t begin = text.find_first_not_of(kSeparators); begin != text.npos;) {
+    size_t end = std::min(text.find_first_of(kSeparators, begin), text.size());
+    CHECK(line.count < kMaxFields, file, ":", number, ": more than ", kMaxFields, " fields, expected at most ", kMaxFields);
+    CHECK(end - begin <= kMaxFieldBytes, file, ":", number, ": a field of ", end - begin, " bytes, expected at most ", kMaxFieldBytes);
+    line.fields[line.count++] = text.substr(begin, end - begin);
+    begin = text.find_first_not_of(kSeparators, end);
+  }
+  return line;
+}
+
+}  // namespace
+
+std::string read_text(const std::string& path) {
+  std::ifstream in(path, std::ios::binary);
+  CHECK(in, path, ": cannot be opened, expected a readable file");
+  // Read in pieces, so that neither a pipe nor an endless device is asked for its size.
+  std::string text;
+  std::string piece(1 << 16, '\0');
+  while (in.read(piece.data(), static_cast<std::streamsize>(piece.size())) || in.gcount() > 0) {
+    text.append(piece, 0, static_cast<size_t>(in.gcount()));
+    CHECK(text.size() <= kMaxListBytes, path, ": larger than ", kMaxListBytes, " bytes, expected a list of pairs");
+  }
+  CHECK(!in.bad(), path, ": cannot be read, expected a regular file");
+  return text;
+}
+
+std::vector<Line> split_lines(std::string_view text, const std::string& file) {
+  constexpr std::string_view kByteOrderMark = "\xEF\xBB\xBF";
+  if (text.starts_with(kByteOrderMark)) text.remove_prefix(kByteOrderMark.size());
+  std::vector<Line> lines;
+  for (int number = 1; !text.empty(); ++number) {
+    size_t end = text.find('\n');
+    std::string_view row = text.substr(0, end);
+    text.remove_prefix(end == text.npos ? text.size() : end + 1);
+    if (row.ends_with('\r')) row.remove_suffix(1);
+    check_text(row, file, number);
+    Line line = split_fields(row, file, number);
+    if (line.count > 0) lines.push_back(line);
+    CHECK(lines.size() <= kMaxListLines, file, ":", number, ": more than ", kMaxListLines, " lines, expected a list of pairs");
+  }
+  return lines;
+}
+
+bool is_number(std::string_view field) { return !field.empty() && field.find_first_not_of("0123456789") == field.npos; }
+
+int parse_number(std::string_view field, int low, int high, const std::string& where) {
+  int value = 0;
+  bool fits = is_number(field) && std::from_chars(field.data(), field.data() + field.size(), value).ec == std::errc{};
+  CHECK(fits && value >= low && value <= high, where, excerpt(field), ", expected a number from ", low, " to ", high);
+  return value;
+}
+
+void check_path(std::string_view path, const std::string& where) {
+  bool inside = !path.empty() && path.find('\\') == path.npos;
+  for (size_t begin = 0; inside && begin <= path.size();) {
+    size_t end = std::min(path.find('/', begin), path.size());
+    std::string_view component = path.substr(begin, end - begin);
+    inside = !component.empty() && component != "." && component != "..";
+    begin = end + 1;
+  }
+  CHECK(inside, where, excerpt(path), ", expected a relative path that stays inside its directory");
+}
+
+std::string excerpt(std::string_view text) {
+  constexpr size_t kLongest = 40;
+  if (text.size() <= kLongest) return cat("'", text, "'");
+  size_t end = kLongest;
+  while (end > 0 && is_continuation(text[end])) --end;  // never half a character
+  return cat("'", text.substr(0, end), "...' (", text.size(), " bytes)");
+}
+
+}  // namespace vitrine::eval

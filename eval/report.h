@@ -1,0 +1,19 @@
+// The table people read: one line a benchmark, every accuracy with its uncertainty.
+#pragma once
+#include <string>
+#include <vector>
+
+#include "eval/verify.h"
+
+namespace vitrine::eval {
+
+struct ReportRow {
+  std::string benchmark;
+  Verification result;
+};
+
+// Aligned columns: benchmark, pairs, correct, accuracy % (mean of folds), its 95 % Wilson interval (from correct / pairs), standard
+// deviation of the folds in %, and the range of the folds' thresholds. A title line comes first; each line ends in "\n".
+std::string report_table(const std::vector<ReportRow>& rows);
+
+}  // namespace vitrine::eval

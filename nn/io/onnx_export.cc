@@ -1,0 +1,287 @@
+#include <climits>
+#include <map>
+
+#include "engine/ops.h"
+#include "engine/ops/batch_norm.h"
+#include "engine/ops/elementwise.h"
+#include "engine/ops/reduce.h"
+#include "nn/io/bytes.h"
+#include "nn/io/onnx.h"
+#include "nn/io/onnx_tensor.h"
+
+namespace vitrine::io {
+namespace {
+
+const Shape kToNhwc{0, 2, 3, 1}, kToNchw{0, 3, 1, 2};
+constexpr int kIrVersion = 6, kOpset = 11;
+
+class Exporter {
+ public:
+  explicit Exporter(const Model& model) : model_(model), g_(model.graph), uses_(g_.values.size()), merged_(g_.nodes.size()) {}
+
+  onnx::ModelProto run() {
+    CHECK(g_.inputs.size() == 1, "onnx: the graph has ", g_.inputs.size(), " inputs, expected 1");
+    for (const GraphNode& n : g_.nodes)
+      for (Id id : n.in) ++uses_[index(id)];
+    for (Id id : g_.outputs) ++uses_[index(id)];
+    proto_.set_ir_version(kIrVersion);
+    proto_.set_producer_name("vitrine");
+    auto* opset = proto_.add_opset_import();
+    opset->set_domain("");
+    opset->set_version(kOpset);
+    out_ = proto_.mutable_graph();
+    out_->set_name("vitrine");
+    names_[g_.inputs[0]] = "data";
+    describe("data", meta(g_.inputs[0]), out_->add_input());
+    for (at_ = 0; at_ < g_.nodes.size(); ++at_)
+      if (!merged_[at_]) export_node(g_.nodes[at_]);
+    for (Id id : g_.outputs) describe(computed(id), meta(id), out_->add_output());
+    for (const auto& [key, value] : model_.info) {
+      auto* entry = proto_.add_metadata_props();
+      entry->set_key(key);
+      entry->set_value(value);
+    }
+    return std::move(proto_);
+  }
+
+ private:
+  using Rule = void (Exporter::*)(const GraphNode&);
+  static const std::map<std::string, Rule>& rules();
+
+  static size_t index(Id id) { return static_cast<size_t>(id); }
+  const Meta& meta(Id id) const { return g_.values[index(id)].meta; }
+  const Shape& shape(Id id) const { return meta(id).shape; }
+  bool named(Id id) const { return g_.values[index(id)].kind == Value::Kind::parameter || g_.values[index(id)].kind == Value::Kind::buffer; }
+
+  void export_node(const GraphNode& n) {
+    auto rule = rules().find(n.op->name);
+    CHECK(rule != rules().end(), "onnx: node ", at_, ": operator ", n.op->name, " has no ONNX form");
+    (this->*rule->second)(n);
+  }
+
+  // --- writing --------------------------------------------------------------------------------------------------------------------
+  // Shapes in ONNX's order; the batch is symbolic.
+  static void describe(const std::string& name, const Meta& m, onnx::ValueInfoProto* info) {
+    CHECK(m.dtype == Dtype::f32 && (m.shape.rank() == 2 || m.shape.rank() == 4), "onnx: '", name, "' is ", str(m), ", expected f32 N,H,W,C or N,C");
+    info->set_name(name);
+    auto* type = info->mutable_type()->mutable_tensor_type();
+    type->set_elem_type(onnx::TensorProto::FLOAT);
+    for (int i = 0; i < m.shape.rank(); ++i) {
+      auto* dim = type->mutable_shape()->add_dim();
+      if (i == 0) dim->set_dim_param("N");
+      else dim->set_dim_value(m.shape[m.shape.rank() == 4 ? static_cast<int>(kToNchw[i]) : i]);
+    }
+  }
+
+  onnx::NodeProto* node(const char* op, const std::vector<std::string>& in, const std::string& out) {
+    auto* n = out_->add_node();
+    n->set_op_type(op);
+    n->set_name(cat(op, "_", out_->node_size() - 1));
+    for (const auto& name : in) n->add_input(name);
+    n->add_output(out);
+    return n;
+  }
+  static onnx::AttributeProto* attribute(onnx::NodeProto* n, const char* name, onnx::AttributeProto::Type type) {
+    auto* a = n->add_attribute();
+    a->set_name(name);
+    a->set_type(type);
+    return a;
+  }
+  static void set(onnx::NodeProto* n, const char* name, int64_t v) { attribute(n, name, onnx::AttributeProto::INT)->set_i(v); }
+  static void set(onnx::NodeProto* n, const char* name, float v) { attribute(n, name, onnx::AttributeProto::FLOAT)->set_f(v); }
+  static void set(onnx::NodeProto* n, const char* name, const std::vector<int64_t>& list) {
+    auto* a = attribute(n, name, onnx::AttributeProto::INTS);
+    for (int64_t v : list) a->add_ints(v);
+  }
+
+  // --- names ----------------------------------------------------------------------------------------------------------------------
+  std::string fresh(Id id) { return names_[id] = cat("v", id); }  // of the value that node output `id` becomes
+  // A computed value in ONNX's order. A flattened image is flattened here in our order, for whoever can not permute its own columns.
+  std::string computed(Id id) {
+    if (auto image = flat_.find(id); image != flat_.end()) {
+      std::string nhwc = names_[id] + ".nhwc";
+      set(node("Transpose", {names_[image->second]}, nhwc), "perm", {0, 2, 3, 1});
+      set(node("Flatten", {nhwc}, names_[id]), "axis", int64_t{1});
+      flat_.erase(image);
+    }
+    auto it = names_.find(id);
+    CHECK(it != names_.end(), "onnx: node ", at_, ": expected a computed value, found ", g_.values[index(id)].name);
+    return it->second;
+  }
+  // The tensor of parameter or buffer `id` as an initialiser, in the order that the caller has brought it to. Named after the parameter;
+  // a parameter that is needed in two forms gets two initialisers.
+  std::string initializer(Id id, const Tensor& t) {
+    std::string base = g_.values[index(id)].name, name = base;
+    for (int n = 1;; ++n) {
+      auto [it, is_new] = initializers_.emplace(name, t);
+      if (is_new) {
+        encode(t, name, out_->add_initializer());
+        return name;
+      }
+      if (it->second.meta() == t.meta() && bytes_of(it->second) == bytes_of(t)) return name;
+      name = cat(base, ".", n);
+    }
+  }
+  Tensor tensor(Id id) const {
+    CHECK(named(id), "onnx: node ", at_, ": expected a parameter or buffer, found a computed value");
+    return model_.tensors.at(g_.values[index(id)].name).to(Device::cpu);
+  }
+  std::string plain(Id id) { return initializer(id, tensor(id)); }
+
+  // The vector that an add directly after node at_ adds to its only use, if it is one number per output channel: a bias. The add is
+  // then done with, and its output is the node's. -1 if there is none.
+  Id merge_bias(Id* out) {
+    if (uses_[index(*out)] != 1 || at_ + 1 >= g_.nodes.size()) return -1;
+    const GraphNode& next = g_.nodes[at_ + 1];
+    if (std::string(next.op->name) != "add") return -1;
+    Id bias = next.in[0] == *out ? next.in[1] : next.in[1] == *out ? next.in[0] : -1;
+    if (bias < 0 || !named(bias) || shape(bias) != Shape{shape(*out).back()}) return -1;
+    merged_[at_ + 1] = true;
+    *out = next.out[0];
+    return bias;
+  }
+
+  // --- one function per operator ----------------------------------------------------------------------------------------------------
+  void conv2d(const GraphNode& n) {
+    auto& a = static_cast<Conv2dAttrs&>(*n.attrs);
+    Id out = n.out[0], bias = merge_bias(&out);
+    const Shape& w = shape(n.in[1]);
+    std::vector<std::string> in = {computed(n.in[0]), initializer(n.in[1], transpose(tensor(n.in[1]), kToNchw))};
+    if (bias >= 0) in.push_back(plain(bias));
+    auto* conv = node("Conv", in, fresh(out));
+    set(conv, "dilations", {a.dilation_h, a.dilation_w});
+    set(conv, "group", a.groups);
+    set(conv, "kernel_shape", {w[1], w[2]});
+    set(conv, "pads", {a.pad_h, a.pad_w, a.pad_h, a.pad_w});
+    set(conv, "strides", {a.stride_h, a.stride_w});
+  }
+
+  void matmul(const GraphNode& n) {
+    auto& a = static_cast<MatmulAttrs&>(*n.attrs);
+    CHECK(!a.ta, "onnx: node ", at_, ": matmul of a transposed value has no ONNX form here");
+    Id out = n.out[0], bias = merge_bias(&out);
+    Tensor w = tensor(n.in[1]);
+    if (!a.tb) w = transpose(w, {1, 0});
+    std::string x;
+    if (auto image = flat_.find(n.in[0]); image != flat_.end()) {  // the columns of w from H,W,C to C,H,W
+      const Shape& s = shape(image->second);
+      w = transpose(w.view({w.shape()[0], s[1], s[2], s[3]}), kToNchw).view(w.shape());
+      x = cat("v", n.in[0], ".", at_);
+      set(node("Flatten", {names_[image->second]}, x), "axis", int64_t{1});
+    } else {
+      x = computed(n.in[0]);
+    }
+    std::vector<std::string> in = {x, initializer(n.in[1], w)};
+    if (bias >= 0) in.push_back(plain(bias));
+    set(node("Gemm", in, fresh(out)), "transB", int64_t{1});
+  }
+
+  void reshape(const GraphNode& n) {
+    const Shape &from = shape(n.in[0]), &to = shape(n.out[0]);
+    CHECK(from.rank() >= 2 && to.rank() == 2 && from[0] == to[0], "onnx: node ", at_, ": reshape from ", from, " to ", to, ", expected [N,-1]");
+    std::string x = computed(n.in[0]), y = fresh(n.out[0]);
+    if (from.rank() == 4 && from[1] * from[2] != 1) flat_[n.out[0]] = n.in[0];
+    else set(node("Flatten", {x}, y), "axis", int64_t{1});
+  }
+
+  void batch_norm(const GraphNode& n) {
+    auto* bn = node("BatchNormalization", {computed(n.in[0]), plain(n.in[1]), plain(n.in[2]), plain(n.in[3]), plain(n.in[4])}, fresh(n.out[0]));
+    set(bn, "epsilon", static_cast<float>(static_cast<BatchNormAttrs&>(*n.attrs).eps));
+  }
+
+  void prelu(const GraphNode& n) { node("PRelu", {computed(n.in[0]), aligned(n.in[1], shape(n.in[0]))}, fresh(n.out[0])); }
+
+  void binary(const GraphNode& n) {
+    static const std::map<std::string, const char*> words = {{"add", "Add"}, {"sub", "Sub"}, {"mul", "Mul"}, {"div", "Div"}};
+    std::vector<std::string> in;
+    for (int i : {0, 1}) {
+      Id id = n.in[static_cast<size_t>(i)], other = n.in[static_cast<size_t>(1 - i)];
+      CHECK(named(id) || shape(id).rank() == shape(n.out[0]).rank(), "onnx: node ", at_, ": ranks of ", shape(id), " and ", shape(other), " differ");
+      in.push_back(named(id) ? aligned(id, shape(other)) : computed(id));
+    }
+    node(words.at(n.op->name), in, fresh(n.out[0]));
+  }
+  // A parameter that broadcasts with a value of our shape `to`: in ONNX's axis order, [C] becomes [C,1,1] beside an image.
+  std::string aligned(Id id, const Shape& to) {
+    Tensor t = tensor(id);
+    CHECK(t.shape().rank() <= to.rank(), "onnx: node ", at_, ": ", t.shape(), " does not broadcast to ", to);
+    if (to.rank() != 4 || t.numel() == 1) return initializer(id, t);
+    Shape s;
+    for (int k = t.shape().rank(); k < 4; ++k) s.push_back(1);
+    for (int64_t extent : t.shape()) s.push_back(extent);
+    t = transpose(t.view(s), kToNchw);
+    return initializer(id, t.shape()[0] == 1 ? t.view({t.shape()[1], t.shape()[2], t.shape()[3]}) : t);
+  }
+
+  void unary(const GraphNode& n) {
+    static const std::map<std::string, const char*> words = {{"relu", "Relu"}, {"sigmoid", "Sigmoid"}, {"sqrt", "Sqrt"},
+                                                             {"exp", "Exp"},   {"log", "Log"},         {"abs", "Abs"}};
+    node(words.at(n.op->name), {computed(n.in[0])}, fresh(n.out[0]));
+  }
+
+  // x + a and x * a, the scalar as an initialiser of its own.
+  void scalar(const GraphNode& n) {
+    std::string name = cat("v", n.out[0], ".scalar");
+    encode(Tensor::full({1}, static_cast<ScalarAttrs&>(*n.attrs).a), name, out_->add_initializer());
+    bool adds = std::string(n.op->name) == "add_scalar";
+    node(adds ? "Add" : "Mul", {computed(n.in[0]), name}, fresh(n.out[0]));
+  }
+
+  // Our transpose seen through the two layouts: NCHW -> NHWC, order, NHWC -> NCHW.
+  void transpose_node(const GraphNode& n) {
+    const Shape& order = static_cast<ShapeAttrs&>(*n.attrs).shape;
+    std::vector<int64_t> perm;
+    for (int64_t axis : kToNchw) perm.push_back(order.rank() == 4 ? kToNhwc[static_cast<int>(order[static_cast<int>(axis)])] : 0);
+    CHECK(order.rank() == 4 && perm[0] == 0, "onnx: node ", at_, ": transpose ", order, ", expected an image whose batch stays first");
+    set(node("Transpose", {computed(n.in[0])}, fresh(n.out[0])), "perm", perm);
+  }
+
+  // The sum over an image, times a scalar that the graph has next.
+  void sum(const GraphNode& n) {
+    auto& a = static_cast<ReduceAttrs&>(*n.attrs);
+    CHECK(shape(n.in[0]).rank() == 4 && a.first == 1 && a.count == 2, "onnx: node ", at_, ": sum, expected the axes h and w of an image");
+    auto* reduce = node("ReduceSum", {computed(n.in[0])}, fresh(n.out[0]));
+    set(reduce, "axes", {2, 3});
+    set(reduce, "keepdims", a.keep);
+  }
+
+  const Model& model_;
+  const Graph& g_;
+  onnx::ModelProto proto_;
+  onnx::GraphProto* out_ = nullptr;
+  size_t at_ = 0;                                // the node being written
+  std::vector<int> uses_;                        // of each value
+  std::vector<bool> merged_;                     // nodes that an earlier one has swallowed
+  std::map<Id, std::string> names_;
+  std::map<Id, Id> flat_;                        // flattened image that nobody has needed as such yet -> the image
+  std::map<std::string, Tensor> initializers_;
+};
+
+const std::map<std::string, Exporter::Rule>& Exporter::rules() {
+  static const std::map<std::string, Rule> table = {
+      {"abs", &Exporter::unary},          {"add", &Exporter::binary},
+      {"add_scalar", &Exporter::scalar},  {"batch_norm", &Exporter::batch_norm},
+      {"conv2d", &Exporter::conv2d},      {"div", &Exporter::binary},
+      {"exp", &Exporter::unary},          {"log", &Exporter::unary},
+      {"matmul", &Exporter::matmul},      {"mul", &Exporter::binary},
+      {"mul_scalar", &Exporter::scalar},  {"prelu", &Exporter::prelu},
+      {"relu", &Exporter::unary},         {"reshape", &Exporter::reshape},
+      {"sigmoid", &Exporter::unary},      {"sqrt", &Exporter::unary},
+      {"sub", &Exporter::binary},         {"sum", &Exporter::sum},
+      {"transpose", &Exporter::transpose_node},
+  };
+  return table;
+}
+
+}  // namespace
+
+void export_onnx(const std::string& path, const Model& model) {
+  check(model);
+  NoGrad quiet;
+  onnx::ModelProto proto = Exporter(model).run();
+  CHECK(proto.ByteSizeLong() <= INT_MAX, path, ": ", proto.ByteSizeLong(), " bytes, an ONNX file holds at most 2 GB");
+  std::string bytes = proto.SerializeAsString();
+  save_bytes(path, [&](std::ostream& out) { out << bytes; });
+}
+
+}  // namespace vitrine::io
