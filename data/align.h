@@ -1,5 +1,5 @@
 // From five landmarks to the aligned crop that face networks are trained on. Bit-exact with OpenCV 4.6's 8-bit warpAffine
-// (bilinear, black border); the facts and their verification are in shared/spec/insightface.md, section B.
+// (bilinear, black border): tests/golden/data/alignment.json holds what it and scikit-image answer.
 #pragma once
 #include <array>
 #include <map>

@@ -1,5 +1,5 @@
 // JPEG and PNG, in memory and on disk. Pixels come out as 8-bit RGB, whatever the file holds.
-// JPEG: libjpeg-turbo with the accurate integer IDCT and fancy upsampling, the bits that OpenCV and Pillow produce. Gray is
+// JPEG: libjpeg-turbo with the accurate integer IDCT and fancy upsampling, the bits that OpenCV 4.6 produces. Gray is
 //   replicated; an EXIF rotation is not applied. CMYK, arithmetic coding and every file that libjpeg warns about are refused.
 // PNG: palette and low depths are expanded, 16 bits keep their high byte, alpha is dropped (not composited), gamma is ignored.
 // Every function throws Error with one line "NAME: what is wrong". Sides over kMaxSide (so at most 2^28 pixels), or more pixels than

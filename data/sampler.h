@@ -24,10 +24,11 @@ struct Balanced {
   int64_t images = 4;      // of each of these labels
 };
 
-// The batches of evaluation-oriented distillation (shared/spec/ekd.md, B2): per step first `general` images, without replacement
-// over the epoch, then for `identities` labels drawn uniformly from the labels present `images` images each: a random choice of
-// that many distinct ones; all of them if they are just enough; else the list repeated and cut (4 from 3: a b c a). Every sample is
-// mirrored with probability 1/2. labels.size() / general steps (LFW: 413). Error if that is no step, or a count is not positive.
+// The batches of evaluation-oriented distillation (EKD, Huang et al., CVPR 2022), composed as in its published sampler. Per step:
+// first `general` images, without replacement over the epoch; then, for each of `identities` labels drawn uniformly from those
+// present, `images` images of it: a random choice if it has more, all if it has as many, else its list repeated and cut (4 from 3:
+// a b c a). Every sample is mirrored with probability 1/2. There are labels.size() / general steps (LFW: 413).
+// Error if that is none, or a count is not positive.
 Batches balanced_batches(const std::vector<int64_t>& labels, uint64_t seed, uint64_t epoch, const Balanced& counts = {});
 
 // Recorded batches: a line per step of blank-separated integers; v >= 0 is image v as it is, v < 0 is image -v-1 mirrored.

@@ -48,10 +48,9 @@ class Tally {
   int64_t row() const { return count_ + 1; }  // the last bucket: accepted by no threshold
   int64_t index(int fold, bool same, int i) const { return (fold * 2 + same) * row() + i; }
 
-  // Smallest i with distance < i * step. The quotient may be off by one where a distance meets a threshold, so the definition decides.
+  // Smallest i with distance < i * step. The quotient, rounded down, may miss it from below but never passes it; the definition decides.
   int first_accepting(double distance, double step) const {
     int i = static_cast<int>(std::clamp(distance / step, 0.0, static_cast<double>(count_)));
-    while (i > 0 && distance < (i - 1) * step) --i;
     while (i < count_ && !(distance < i * step)) ++i;
     return i;
   }

@@ -39,6 +39,7 @@ const Registry& sealed() {
 
 thread_local bool recording_gradients = true;
 thread_local Recorder* recorder = nullptr;
+thread_local int dry_runs = 0;
 thread_local uint64_t sequence = 0;
 
 std::string describe(const Tensors& in) {
@@ -83,6 +84,8 @@ NoGrad::NoGrad() : before_(recording_gradients) { recording_gradients = false; }
 NoGrad::~NoGrad() { recording_gradients = before_; }
 bool grad_enabled() { return recording_gradients; }
 void set_recorder(Recorder* r) { recorder = r; }
+DryRun::DryRun() { ++dry_runs; }
+DryRun::~DryRun() { --dry_runs; }
 
 Tensors apply(const OpDef& op, AttrsPtr attrs, Tensors in) {
   sealed();
@@ -92,7 +95,7 @@ Tensors apply(const OpDef& op, AttrsPtr attrs, Tensors in) {
     m.device = in[0].device();
     out.push_back(op.view && out.empty() ? in[0].view(m.shape) : Tensor::empty(m));
   }
-  if (!op.view) {
+  if (!op.view && !dry_runs) {
     Kernel kernel = op.kernel[static_cast<int>(in[0].device())];
     CHECK(kernel, op.name, " has no ", name(in[0].device()), " kernel");
     kernel(Call{in, out, attrs.get()});

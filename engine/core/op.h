@@ -93,6 +93,14 @@ bool grad_enabled();
 using Recorder = std::function<void(const OpDef&, const AttrsPtr&, const Tensors& in, const Tensors& out)>;
 void set_recorder(Recorder*);
 
+// While a DryRun lives, calls of this thread check, allocate and record but run no kernel: for tracing, where only shapes matter.
+class DryRun {
+ public:
+  DryRun();
+  ~DryRun();
+  DryRun(const DryRun&) = delete;
+};
+
 // d(sum of y) / d(wrt[i]) by one reverse walk; the graph's history is consumed and its buffers are released as the walk passes.
 // An entry is empty when y does not depend on it. `seed` is the gradient of y (default: ones).
 Tensors grad(const Tensor& y, const Tensors& wrt, Tensor seed = {});

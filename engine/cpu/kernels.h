@@ -20,19 +20,49 @@ struct Tile {
   bool resume;                                // continue the chains stored in y instead of starting from +0
 };
 
-// A register tile of a weight gradient: dw[j][lane] (+)= fma chain over rows and pixels of g[row][pixel][j] * x[row][pixel][lane]
+// A register tile of a weight gradient, over a box of pixels:
+//   dw[j][lane] (+)= fma chain over (image, row, pixel) of g[image][row][pixel][j] * x[image][row][pixel][lane]
 struct GradTile {
-  const float* x;
-  int64_t x_step, x_row;                      // floats between pixels, between rows
+  const float* x;                             // readable up to a whole number of vectors
+  int64_t x_image, x_row, x_step;             // floats between images, rows, pixels
   const float* g;
-  int64_t g_step, g_row;
-  int64_t rows, pixels;
+  int64_t g_image, g_row, g_step;
+  int64_t images, rows, pixels;
   float* dw;
   int64_t dw_step;                            // floats between dw[j] and dw[j + 1]
-  int64_t lanes;                              // to store
+  int64_t lanes;                              // to store, at most vectors * lanes
   bool add;                                   // add the chain to dw instead of storing it
 };
 
+// A piece of a row of a depthwise convolution: y[pixel][c] = fma chain over taps of x[tap][pixel * x_step + c] * w[tap][c]
+struct DepthwiseRow {
+  const float* const* x;                      // of the first pixel, one per tap
+  const float* const* w;
+  int64_t taps;
+  int64_t x_step;
+  float* y;
+  int64_t y_step;
+  int64_t pixels, channels;
+};
+
+// Pixels whose taps advance together, for the depthwise weight gradient.
+struct Segment {
+  const float* const* x;                      // of the first pixel, one per tap
+  const float* g;
+  int64_t pixels;
+};
+// dw[tap][c] = fma chain over segments and their pixels of g[pixel * g_step + c] * x[tap][pixel * x_step + c]
+struct DepthwiseGrad {
+  const Segment* segments;
+  int64_t count;
+  int64_t first_tap, taps;                    // taps < kMaxTaps
+  int64_t x_step, g_step;
+  float* dw;
+  int64_t dw_step;
+  int64_t first, channels;                    // [first, first + channels) of x, g and dw
+};
+
+constexpr int kMaxTaps = 10;   // of a DepthwiseGrad, exclusive
 constexpr int kMaxPixels = 8;  // of half a tile, exclusive
 constexpr int kMaxGrad = 15;   // output channels of a GradTile, exclusive
 
@@ -42,10 +72,13 @@ struct Kernels {
   int64_t grads;                              // output channels of a GradTile, at most
   void (*tile[2][2][kMaxPixels])(const Tile&);      // [vectors - 1][halves - 1][pixels of a half]
   void (*grad_tile[2][kMaxGrad])(const GradTile&);  // [vectors - 1][output channels]
+  void (*depthwise_row)(const DepthwiseRow&);
+  void (*depthwise_grad[kMaxTaps])(const DepthwiseGrad&);  // [taps]
   // to[k][to_step] = from[rows][from_step] transposed; rows <= lanes, missing ones are zeros.
   void (*transpose)(const float* from, int64_t from_step, int64_t rows, int64_t k, float* to, int64_t to_step);
 };
 
+const Kernels& kernels();  // those of isa(), which is not plain
 const Kernels& kernels_avx2();
 const Kernels& kernels_avx512();
 

@@ -53,9 +53,9 @@ void grad_tile(const GradTile& t) {
   const Masks<Vectors> masks(t.lanes);
   V acc[Outputs][Vectors];
   UNROLL for (int j = 0; j < Outputs; ++j) UNROLL for (int v = 0; v < Vectors; ++v) acc[j][v] = V::zero();
-  for (int64_t row = 0; row < t.rows; ++row) {
-    const float* x = t.x + row * t.x_row;
-    const float* g = t.g + row * t.g_row;
+  for (int64_t image = 0; image < t.images; ++image) for (int64_t row = 0; row < t.rows; ++row) {
+    const float* x = t.x + image * t.x_image + row * t.x_row;
+    const float* g = t.g + image * t.g_image + row * t.g_row;
 #pragma GCC unroll 2
     for (int64_t p = t.pixels; p > 0; --p) {
       V xv[Vectors];
@@ -72,6 +72,71 @@ void grad_tile(const GradTile& t) {
     if (t.add) acc[j][v] = V::add(V::load(dw, masks.m[v]), acc[j][v]);
     acc[j][v].store(dw, masks.m[v]);
   }
+}
+
+template <int Pixels, int Vectors>
+void depthwise_tile(const DepthwiseRow& t, int64_t pixel, int64_t c) {
+  const Masks<Vectors> masks(t.channels - c);
+  V acc[Pixels][Vectors];
+  UNROLL for (int p = 0; p < Pixels; ++p) UNROLL for (int v = 0; v < Vectors; ++v) acc[p][v] = V::zero();
+  for (int64_t tap = 0; tap < t.taps; ++tap) {
+    const float* x = t.x[tap] + pixel * t.x_step + c;
+    UNROLL for (int v = 0; v < Vectors; ++v) {
+      // Whole blocks of vectors need no mask; a last single vector does.
+      V wv = Vectors > 1 ? V::load(t.w[tap] + c + v * kLanes) : V::load(t.w[tap] + c, masks.m[0]);
+      UNROLL for (int p = 0; p < Pixels; ++p) {
+        const float* at = x + p * t.x_step + v * kLanes;
+        acc[p][v] = V::fma(Vectors > 1 ? V::load(at) : V::load(at, masks.m[0]), wv, acc[p][v]);
+      }
+    }
+  }
+  UNROLL for (int p = 0; p < Pixels; ++p) UNROLL for (int v = 0; v < Vectors; ++v) {
+    float* y = t.y + (pixel + p) * t.y_step + c + v * kLanes;
+    if (Vectors > 1)
+      acc[p][v].store(y);
+    else
+      acc[p][v].store(y, masks.m[v]);
+  }
+}
+
+template <int Pixels>
+void depthwise_pixels(const DepthwiseRow& t, int64_t pixel) {
+  int64_t c = 0;
+  for (; c + 4 * kLanes <= t.channels; c += 4 * kLanes) depthwise_tile<Pixels, 4>(t, pixel, c);
+  for (; c < t.channels; c += kLanes) depthwise_tile<Pixels, 1>(t, pixel, c);
+}
+
+void depthwise_row(const DepthwiseRow& t) {
+  int64_t p = 0;
+  for (; p + kDepthwisePixels <= t.pixels; p += kDepthwisePixels) depthwise_pixels<kDepthwisePixels>(t, p);
+  for (; p < t.pixels; ++p) depthwise_pixels<1>(t, p);
+}
+
+template <int Taps, int Vectors>
+void depthwise_grad_tile(const DepthwiseGrad& t, int64_t c) {
+  const Masks<Vectors> masks(t.first + t.channels - c);
+  V acc[Taps][Vectors];
+  UNROLL for (int i = 0; i < Taps; ++i) UNROLL for (int v = 0; v < Vectors; ++v) acc[i][v] = V::zero();
+  for (const Segment* s = t.segments; s < t.segments + t.count; ++s) {
+    const float* x[Taps];
+    UNROLL for (int i = 0; i < Taps; ++i) x[i] = s->x[t.first_tap + i] + c;
+    const float* g = s->g + c;
+    for (int64_t at = 0, end = s->pixels * t.x_step; at < end; at += t.x_step, g += t.g_step)
+      UNROLL for (int v = 0; v < Vectors; ++v) {
+        V gv = V::load(g + v * kLanes, masks.m[v]);
+        UNROLL for (int i = 0; i < Taps; ++i) acc[i][v] = V::fma(gv, V::load(x[i] + at + v * kLanes, masks.m[v]), acc[i][v]);
+      }
+  }
+  UNROLL for (int i = 0; i < Taps; ++i) UNROLL for (int v = 0; v < Vectors; ++v)
+    acc[i][v].store(t.dw + (t.first_tap + i) * t.dw_step + c + v * kLanes, masks.m[v]);
+}
+
+template <int Taps>
+void depthwise_grad(const DepthwiseGrad& t) {
+  const int64_t end = t.first + t.channels;
+  int64_t c = t.first;
+  for (; end - c > kLanes; c += kGradVectors * kLanes) depthwise_grad_tile<Taps, kGradVectors>(t, c);
+  if (c < end) depthwise_grad_tile<Taps, 1>(t, c);
 }
 
 void transpose(const float* from, int64_t from_step, int64_t rows, int64_t k, float* to, int64_t to_step) {
@@ -92,8 +157,12 @@ void transpose(const float* from, int64_t from_step, int64_t rows, int64_t k, fl
 #define GRADS(v) \
   { nullptr, grad_tile<v, 1>, grad_tile<v, 2>, grad_tile<v, 3>, grad_tile<v, 4>, GRADS_WIDE(v) }
 
+#define DEPTHWISE_GRADS                                                                                                     \
+  { nullptr, depthwise_grad<1>, depthwise_grad<2>, depthwise_grad<3>, depthwise_grad<4>, depthwise_grad<5>, depthwise_grad<6>, \
+    depthwise_grad<7>, depthwise_grad<8>, depthwise_grad<9> }
+
 constexpr Kernels kKernels = {
-    kLanes, kPixels, kGrads, {{TILES(1, 1), TILES(1, 2)}, {TILES(2, 1), TILES(2, 2)}}, {GRADS(1), GRADS(2)}, transpose,
+    kLanes, kPixels, kGrads, {{TILES(1, 1), TILES(1, 2)}, {TILES(2, 1), TILES(2, 2)}}, {GRADS(1), GRADS(2)}, depthwise_row, DEPTHWISE_GRADS, transpose,
 };
 
 }  // namespace

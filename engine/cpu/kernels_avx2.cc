@@ -42,7 +42,7 @@ struct V {
   }
 };
 
-constexpr int kPixels = 3, kGrads = 6;
+constexpr int kPixels = 3, kGrads = 6, kDepthwisePixels = 2, kGradVectors = 1;
 
 }  // namespace
 }  // namespace vitrine::cpu

@@ -43,7 +43,7 @@ struct V {
   }
 };
 
-constexpr int kPixels = 7, kGrads = 14;
+constexpr int kPixels = 7, kGrads = 14, kDepthwisePixels = 4, kGradVectors = 2;
 
 }  // namespace
 }  // namespace vitrine::cpu

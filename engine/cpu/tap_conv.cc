@@ -4,6 +4,7 @@
 #include <cstring>
 
 #include "engine/core/parallel.h"
+#include "engine/cpu/pad.h"
 #include "engine/cpu/scratch.h"
 
 namespace vitrine::cpu {
@@ -81,28 +82,14 @@ Block block_at(const Grid& g, const Cut& c, int64_t index) {
   return b;
 }
 
-// Copies the rows [y0, y0 + rows) and columns [x0, x0 + cols) of image n, zeros where they lie outside.
-void copy_padded(const TapConv& t, int64_t n, int64_t y0, int64_t rows, int64_t x0, int64_t cols, float* to) {
-  const int64_t left = std::clamp<int64_t>(-x0, 0, cols), right = std::clamp<int64_t>(x0 + cols - t.w, 0, cols - left);
-  const int64_t inside = cols - left - right;
-  for (int64_t y = y0; y < y0 + rows; ++y, to += cols * t.c) {
-    if (y < 0 || y >= t.h || inside == 0) {
-      std::memset(to, 0, cols * t.c * 4);
-      continue;
-    }
-    std::memset(to, 0, left * t.c * 4);
-    std::memcpy(to + left * t.c, t.x + ((n * t.h + y) * t.w + x0 + left) * t.c, inside * t.c * 4);
-    std::memset(to + (left + inside) * t.c, 0, right * t.c * 4);
-  }
-}
-
 // Points the block's grid at a padded copy of its source, in this thread's scratch.
 void pad(const TapConv& t, const Reach& r, Block& b) {
   Grid& g = b.grid;
   const int64_t rows = (g.rows - 1) * t.step_y + r.y1 - r.y0 + 1, cols = (t.ow - 1) * t.step_x + r.x1 - r.x0 + 1;
   float* strip = scratch(Slot::strip, g.images * rows * cols * t.c);
   for (int64_t i = 0; i < g.images; ++i)
-    copy_padded(t, b.n + i, b.y * t.step_y + r.y0, rows, r.x0, cols, strip + i * rows * cols * t.c);
+    copy_padded({t.x + (b.n + i) * t.h * t.w * t.c, t.h, t.w, t.c, t.c}, b.y * t.step_y + r.y0, rows, r.x0, cols, t.c,
+                strip + i * rows * cols * t.c);
   g.x = strip - (r.y0 * cols + r.x0) * t.c;
   g.x_image = rows * cols * t.c, g.x_row = t.step_y * cols * t.c;
 }

@@ -19,11 +19,11 @@ struct TapConv {
   const float* x;
   int64_t n, h, w, c;                // source [n][h][w][c]
   int64_t step_y, step_x;
-  std::vector<Tap> taps;
+  std::vector<Tap> taps = {};
   float* y;                          // pixel (n, oy, ox) at y + n * y_image + oy * y_row + ox * y_pixel, group * out + o channels in
   int64_t oh, ow, y_image, y_row, y_pixel;
   int64_t groups, in, out;           // channels per group
-  const float* panels;
+  const float* panels = nullptr;
 };
 void run(const Kernels&, const TapConv&);
 
@@ -41,7 +41,7 @@ void run_panel(const Kernels&, const Grid&, const int64_t* runs, int64_t run_cou
 inline int64_t round_up(int64_t value, int64_t to) { return (value + to - 1) / to * to; }
 inline int64_t panel_floats(const Kernels& k, int64_t depth, int64_t out) { return depth * round_up(out, k.lanes); }
 
-// Weights [out][out_step .. depth] (each output's `depth` inputs contiguous) into panels, rows [k_from, k_from + depth) of each.
+// Weights whose `depth` inputs per output are contiguous, outputs out_step apart, transposed into panels.
 void pack_rows(const Kernels&, const float* w, int64_t out_step, int64_t out, int64_t depth, float* panels);
 
 }  // namespace vitrine::cpu

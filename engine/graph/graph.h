@@ -62,7 +62,7 @@ Model clone(const Model&); // own bytes
 using Watch = std::function<void(const GraphNode&, const Tensors& out)>;
 Tensors run(const Graph&, const TensorMap& tensors, const Tensors& inputs, const Watch& watch = {});
 
-// Records the calls that `forward` makes into a graph. `named` gives the leaf tensors that become parameters and buffers.
+// Records the calls that `forward` makes into a graph; no kernel runs, so `forward` must not look at elements. `named` gives the leaf tensors that become parameters and buffers.
 struct NamedTensor { std::string name; Tensor tensor; Value::Kind kind; };
 Graph trace(const std::vector<NamedTensor>& named, const Tensor& example, const std::function<Tensor(const Tensor&)>& forward);
 

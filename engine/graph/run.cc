@@ -33,6 +33,7 @@ Graph trace(const std::vector<NamedTensor>& named, const Tensor& example, const 
     ~Open() { set_recorder(nullptr); }
   } open(&record);
   NoGrad quiet;
+  DryRun dry;
   Tensor y = forward(input);
   CHECK(known.count(y.impl()), "trace: the result was not computed from recorded calls");
   g.outputs.push_back(known[y.impl()]);

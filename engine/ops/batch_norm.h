@@ -1,3 +1,4 @@
+// Attributes of batch_norm and batch_norm_train.
 #pragma once
 #include "engine/core/attrs.h"
 

@@ -1,3 +1,4 @@
+// Attributes of l2_normalize.
 #pragma once
 #include "engine/core/attrs.h"
 

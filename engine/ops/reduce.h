@@ -1,3 +1,4 @@
+// Attributes of the reductions and of the operators that move data.
 #pragma once
 #include "engine/core/attrs.h"
 

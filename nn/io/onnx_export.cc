@@ -1,5 +1,7 @@
+#include <algorithm>
 #include <climits>
 #include <map>
+#include <set>
 
 #include "engine/ops.h"
 #include "engine/ops/batch_norm.h"
@@ -31,7 +33,7 @@ class Exporter {
     opset->set_version(kOpset);
     out_ = proto_.mutable_graph();
     out_->set_name("vitrine");
-    names_[g_.inputs[0]] = "data";
+    names_[g_.inputs[0]] = unique("data");
     describe("data", meta(g_.inputs[0]), out_->add_input());
     for (at_ = 0; at_ < g_.nodes.size(); ++at_)
       if (!merged_[at_]) export_node(g_.nodes[at_]);
@@ -95,11 +97,19 @@ class Exporter {
   }
 
   // --- names ----------------------------------------------------------------------------------------------------------------------
-  std::string fresh(Id id) { return names_[id] = cat("v", id); }  // of the value that node output `id` becomes
+  std::string unique(const std::string& base) {
+    std::string name = base;
+    for (int n = 1; !taken_.insert(name).second; ++n) name = cat(base, ".", n);
+    return name;
+  }
+  std::string fresh(Id id) {  // for a computed value
+    bool is_output = std::find(g_.outputs.begin(), g_.outputs.end(), id) != g_.outputs.end();
+    return names_[id] = unique(is_output ? "output" : cat("v", id));
+  }
   // A computed value in ONNX's order. A flattened image is flattened here in our order, for whoever can not permute its own columns.
   std::string computed(Id id) {
     if (auto image = flat_.find(id); image != flat_.end()) {
-      std::string nhwc = names_[id] + ".nhwc";
+      std::string nhwc = unique(names_[id] + ".nhwc");
       set(node("Transpose", {names_[image->second]}, nhwc), "perm", {0, 2, 3, 1});
       set(node("Flatten", {nhwc}, names_[id]), "axis", int64_t{1});
       flat_.erase(image);
@@ -108,19 +118,15 @@ class Exporter {
     CHECK(it != names_.end(), "onnx: node ", at_, ": expected a computed value, found ", g_.values[index(id)].name);
     return it->second;
   }
-  // The tensor of parameter or buffer `id` as an initialiser, in the order that the caller has brought it to. Named after the parameter;
-  // a parameter that is needed in two forms gets two initialisers.
+  // Parameter or buffer `id` as an initialiser of its name, in the order that the caller has brought it to. Used in two different orders it
+  // becomes two initialisers.
   std::string initializer(Id id, const Tensor& t) {
-    std::string base = g_.values[index(id)].name, name = base;
-    for (int n = 1;; ++n) {
-      auto [it, is_new] = initializers_.emplace(name, t);
-      if (is_new) {
-        encode(t, name, out_->add_initializer());
-        return name;
-      }
-      if (it->second.meta() == t.meta() && bytes_of(it->second) == bytes_of(t)) return name;
-      name = cat(base, ".", n);
-    }
+    auto& forms = initializers_[id];
+    for (const auto& [form, name] : forms)
+      if (form.meta() == t.meta() && bytes_of(form) == bytes_of(t)) return name;
+    forms.emplace_back(t, unique(g_.values[index(id)].name));
+    encode(t, forms.back().second, out_->add_initializer());
+    return forms.back().second;
   }
   Tensor tensor(Id id) const {
     CHECK(named(id), "onnx: node ", at_, ": expected a parameter or buffer, found a computed value");
@@ -166,7 +172,7 @@ class Exporter {
     if (auto image = flat_.find(n.in[0]); image != flat_.end()) {  // the columns of w from H,W,C to C,H,W
       const Shape& s = shape(image->second);
       w = transpose(w.view({w.shape()[0], s[1], s[2], s[3]}), kToNchw).view(w.shape());
-      x = cat("v", n.in[0], ".", at_);
+      x = unique(names_[n.in[0]] + ".chw");
       set(node("Flatten", {names_[image->second]}, x), "axis", int64_t{1});
     } else {
       x = computed(n.in[0]);
@@ -213,15 +219,12 @@ class Exporter {
     return initializer(id, t.shape()[0] == 1 ? t.view({t.shape()[1], t.shape()[2], t.shape()[3]}) : t);
   }
 
-  void unary(const GraphNode& n) {
-    static const std::map<std::string, const char*> words = {{"relu", "Relu"}, {"sigmoid", "Sigmoid"}, {"sqrt", "Sqrt"},
-                                                             {"exp", "Exp"},   {"log", "Log"},         {"abs", "Abs"}};
-    node(words.at(n.op->name), {computed(n.in[0])}, fresh(n.out[0]));
-  }
+  void relu(const GraphNode& n) { node("Relu", {computed(n.in[0])}, fresh(n.out[0])); }
+  void sigmoid(const GraphNode& n) { node("Sigmoid", {computed(n.in[0])}, fresh(n.out[0])); }
 
   // x + a and x * a, the scalar as an initialiser of its own.
   void scalar(const GraphNode& n) {
-    std::string name = cat("v", n.out[0], ".scalar");
+    std::string name = unique(cat("scalar", at_));
     encode(Tensor::full({1}, static_cast<ScalarAttrs&>(*n.attrs).a), name, out_->add_initializer());
     bool adds = std::string(n.op->name) == "add_scalar";
     node(adds ? "Add" : "Mul", {computed(n.in[0]), name}, fresh(n.out[0]));
@@ -236,13 +239,19 @@ class Exporter {
     set(node("Transpose", {computed(n.in[0])}, fresh(n.out[0])), "perm", perm);
   }
 
-  // The sum over an image, times a scalar that the graph has next.
+  // The mean of an image, which our graphs hold as a sum and a multiplication.
   void sum(const GraphNode& n) {
     auto& a = static_cast<ReduceAttrs&>(*n.attrs);
-    CHECK(shape(n.in[0]).rank() == 4 && a.first == 1 && a.count == 2, "onnx: node ", at_, ": sum, expected the axes h and w of an image");
-    auto* reduce = node("ReduceSum", {computed(n.in[0])}, fresh(n.out[0]));
-    set(reduce, "axes", {2, 3});
-    set(reduce, "keepdims", a.keep);
+    const Shape& image = shape(n.in[0]);
+    const GraphNode* next = at_ + 1 < g_.nodes.size() ? &g_.nodes[at_ + 1] : nullptr;
+    bool mean = image.rank() == 4 && a.first == 1 && a.count == 2 && uses_[index(n.out[0])] == 1 && next &&
+                next->op->name == std::string("mul_scalar") && next->in[0] == n.out[0] &&
+                static_cast<ScalarAttrs&>(*next->attrs).a == 1.0 / static_cast<double>(image[1] * image[2]);
+    CHECK(mean, "onnx: node ", at_, ": sum, expected the mean over the axes h and w of an image");
+    merged_[at_ + 1] = true;
+    std::string x = computed(n.in[0]), y = fresh(next->out[0]), pooled = a.keep ? y : unique(y + ".pooled");
+    node("GlobalAveragePool", {x}, pooled);
+    if (!a.keep) set(node("Flatten", {pooled}, y), "axis", int64_t{1});
   }
 
   const Model& model_;
@@ -254,20 +263,26 @@ class Exporter {
   std::vector<bool> merged_;                     // nodes that an earlier one has swallowed
   std::map<Id, std::string> names_;
   std::map<Id, Id> flat_;                        // flattened image that nobody has needed as such yet -> the image
-  std::map<std::string, Tensor> initializers_;
+  std::map<Id, std::vector<std::pair<Tensor, std::string>>> initializers_;
+  std::set<std::string> taken_;                    // every name in the ONNX graph
 };
 
 const std::map<std::string, Exporter::Rule>& Exporter::rules() {
   static const std::map<std::string, Rule> table = {
-      {"abs", &Exporter::unary},          {"add", &Exporter::binary},
-      {"add_scalar", &Exporter::scalar},  {"batch_norm", &Exporter::batch_norm},
-      {"conv2d", &Exporter::conv2d},      {"div", &Exporter::binary},
-      {"exp", &Exporter::unary},          {"log", &Exporter::unary},
-      {"matmul", &Exporter::matmul},      {"mul", &Exporter::binary},
-      {"mul_scalar", &Exporter::scalar},  {"prelu", &Exporter::prelu},
-      {"relu", &Exporter::unary},         {"reshape", &Exporter::reshape},
-      {"sigmoid", &Exporter::unary},      {"sqrt", &Exporter::unary},
-      {"sub", &Exporter::binary},         {"sum", &Exporter::sum},
+      {"add", &Exporter::binary},
+      {"add_scalar", &Exporter::scalar},
+      {"batch_norm", &Exporter::batch_norm},
+      {"conv2d", &Exporter::conv2d},
+      {"div", &Exporter::binary},
+      {"matmul", &Exporter::matmul},
+      {"mul", &Exporter::binary},
+      {"mul_scalar", &Exporter::scalar},
+      {"prelu", &Exporter::prelu},
+      {"relu", &Exporter::relu},
+      {"reshape", &Exporter::reshape},
+      {"sigmoid", &Exporter::sigmoid},
+      {"sub", &Exporter::binary},
+      {"sum", &Exporter::sum},
       {"transpose", &Exporter::transpose_node},
   };
   return table;

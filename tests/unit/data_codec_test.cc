@@ -20,7 +20,7 @@ TEST(DataCodec, Sha256OfTheTestsIsTheStandards) {
   EXPECT_EQ(sha256({'a', 'b', 'c'}), "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad");
 }
 
-// Fingerprints of libjpeg-turbo's pixels, from shared/fixtures/bin/manifest.json.
+// Generated pictures; the fingerprints are of the pixels that OpenCV 4.6 decodes.
 TEST(DataCodec, JpegPixelsAreBitExact) {
   const std::pair<const char*, const char*> cases[] = {
       {"q95_a.jpg", "9befb69000fba93ed81275cc18f7580ac404ede3646d1c09816abc3e4fce5406"},

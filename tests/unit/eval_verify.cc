@@ -174,6 +174,16 @@ TEST(EvalVerify, ValAtFarEqualsTheDefinition) {
   for (double target : {0.0, 1e-3, 0.05, 1.0 / 9, 0.5, 0.99, 1.0}) expect_naive_far(random_trials(3, 200, 10), target);
 }
 
+// Every distance lies on a threshold, and 90 different pairs to train on make FAR meet the targets: strictness shows.
+TEST(EvalVerify, ValAtFarOnTheThresholds) {
+  std::mt19937 random(5);
+  Trials trials{.all = {}, .folds = 10, .xnorm = 0};
+  for (int i = 0; i < 200; ++i) {
+    trials.all.push_back({.distance = static_cast<double>(100 * (random() % 30)) * 0.001, .same = i % 2 == 0, .fold = i / 20});
+  }
+  for (int count : {0, 1, 3, 9, 10, 17, 45, 89, 90}) expect_naive_far(trials, count / 90.0);
+}
+
 TEST(EvalVerify, FoldsOfTheListWinOverContiguousOnes) {
   PairList list;
   std::vector<float> embeddings;

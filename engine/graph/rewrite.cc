@@ -1,0 +1,39 @@
+#include "engine/graph/rewrite.h"
+
+#include "engine/ops/batch_norm.h"
+
+namespace vitrine {
+
+std::vector<Id> copy_node(Graph& copy, const GraphNode& node, const std::vector<Id>& in) { return copy.add_node(*node.op, node.attrs, in); }
+
+Graph rewrite(const Graph& g, const Emit& emit) {
+  Graph copy;
+  std::vector<Id> to(g.values.size(), -1);
+  for (size_t i = 0; i < g.values.size(); ++i)
+    if (g.values[i].kind != Value::Kind::computed) to[i] = copy.add_value(g.values[i].kind, g.values[i].name, g.values[i].meta);
+  for (const GraphNode& node : g.nodes) {
+    std::vector<Id> in;
+    for (Id id : node.in) in.push_back(to[id]);
+    auto out = emit(copy, node, in);
+    CHECK(out.size() == node.out.size(), "rewrite: ", out.size(), " values for ", node.op->name, ", which has ", node.out.size());
+    for (size_t i = 0; i < out.size(); ++i) to[node.out[i]] = out[i];
+  }
+  for (Id id : g.outputs) copy.outputs.push_back(to[id]);
+  for (auto& u : g.updates) copy.updates.push_back({to[u.state], to[u.value]});
+  check(copy);
+  return copy;
+}
+
+Graph with_batch_statistics(const Graph& g, double momentum) {
+  return rewrite(g, [&](Graph& copy, const GraphNode& node, const std::vector<Id>& in) {
+    if (std::string(node.op->name) != "batch_norm") return copy_node(copy, node, in);
+    auto a = std::make_shared<BatchNormTrainAttrs>();
+    a->eps = static_cast<BatchNormAttrs&>(*node.attrs).eps, a->momentum = momentum;
+    auto out = copy.add_node(op_named("batch_norm_train"), a, in);
+    for (int k : {0, 1})
+      if (copy.values[in[3 + k]].kind == Value::Kind::buffer) copy.updates.push_back({in[3 + k], out[3 + k]});
+    return std::vector<Id>{out[0]};
+  });
+}
+
+}  // namespace vitrine

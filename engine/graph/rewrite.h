@@ -1,0 +1,16 @@
+// Passes: Graph -> Graph.
+#pragma once
+#include "engine/graph/graph.h"
+
+namespace vitrine {
+
+// Copies g node by node. `emit` adds what stands for `node` to the copy, given the copies of its inputs, and returns the ids of its outputs;
+// the rest of the copy reads those. Named values, outputs and updates are carried over; the result is checked.
+using Emit = std::function<std::vector<Id>(Graph& copy, const GraphNode& node, const std::vector<Id>& in)>;
+Graph rewrite(const Graph& g, const Emit& emit);
+std::vector<Id> copy_node(Graph& copy, const GraphNode& node, const std::vector<Id>& in);  // the emit that changes nothing
+
+// The training form: batch_norm -> batch_norm_train, whose new running statistics update the buffers.
+Graph with_batch_statistics(const Graph&, double momentum = 0.1);
+
+}  // namespace vitrine

@@ -1,0 +1,136 @@
+// From somebody's checkpoint to a model: which network it is, and PyTorch's element order to ours.
+#include <cctype>
+#include <filesystem>
+#include <fstream>
+#include <map>
+
+#include "nn/io/model_file.h"
+#include "nn/io/onnx.h"
+#include "nn/io/pth.h"
+#include "nn/io/safetensors.h"
+#include "nn/network.h"
+
+namespace vitrine::nn {
+namespace {
+
+using Entries = std::map<std::string, Tensor>;
+
+// Our shape of a PyTorch tensor: O,I,kh,kw -> O,kh,kw,I.
+Shape our_shape(const Shape& s) { return s.rank() == 4 ? Shape{s[0], s[2], s[3], s[1]} : s; }
+
+// Input sizes of the networks in use, tried in turn where a kernel or a matrix spans the image.
+constexpr int64_t kSizes[][2] = {{112, 112}, {112, 96}, {128, 128}, {224, 224}};
+
+// Empty if `entries` is the state of this network, otherwise the first thing that differs.
+std::string difference(Module& m, const Entries& entries) {
+  size_t known = 0;
+  for (auto& member : named_members(m)) {
+    auto it = entries.find(member.name);
+    if (it == entries.end()) {
+      if (member.role == Role::batches) continue;  // older files lack it
+      return cat(member.name, " is missing");
+    }
+    ++known;
+    if (our_shape(it->second.shape()) != member.tensor->shape())
+      return cat(member.name, " is ", it->second.shape(), " (PyTorch's order), expected ", member.tensor->shape(), " (O,kh,kw,I)");
+  }
+  for (auto& [name, tensor] : entries) {
+    if (known == entries.size()) break;
+    bool ours = false;
+    for (auto& member : named_members(m)) ours = ours || member.name == name;
+    if (!ours) return cat(name, " is not part of it");
+  }
+  return "";
+}
+
+// Columns of a matrix that reads a flattened C,H,W image -> flattened H,W,C.
+Tensor permute_columns(const Tensor& w, int64_t h, int64_t width, int64_t c) {
+  Tensor split = w.view({w.shape()[0], c, h, width});
+  return transpose(split, {0, 2, 3, 1}).view(w.shape());
+}
+
+// For each matrix: the image that was flattened before it.
+std::map<std::string, Shape> flattened_images(const Graph& g) {
+  std::map<Id, Shape> flat;
+  std::map<std::string, Shape> found;
+  for (const GraphNode& n : g.nodes) {
+    const Shape& in = g.values[n.in[0]].meta.shape;
+    if (std::string(n.op->name) == "reshape" && in.rank() == 4) flat[n.out[0]] = in;
+    if (std::string(n.op->name) == "matmul" && flat.count(n.in[0]) && !g.values[n.in[1]].name.empty())
+      found[g.values[n.in[1]].name] = flat[n.in[0]];
+  }
+  return found;
+}
+
+void load(Model& model, const Entries& entries) {
+  NoGrad quiet;
+  auto flat = flattened_images(model.graph);
+  for (auto& [name, tensor] : model.tensors) {
+    Tensor t = entries.at(name).to(tensor.dtype());
+    if (t.shape().rank() == 4) t = transpose(t, {0, 2, 3, 1});
+    if (auto it = flat.find(name); it != flat.end()) t = permute_columns(t, it->second[1], it->second[2], it->second[3]);
+    tensor = t.clone();
+  }
+}
+
+// PyTorch files say nothing of their channels' multiplier and embedding; both are read off the shapes.
+NetworkOptions options_for(const std::string& arch, const Entries& entries) {
+  NetworkOptions o;
+  if (auto it = entries.find("conv1.weight"); arch != "mobilefacenet" && it != entries.end() && it->second.shape().rank() == 4)
+    o.channels = static_cast<double>(it->second.shape()[0]) / 64.0;
+  if (auto it = entries.find("fc.weight"); it != entries.end() && it->second.shape().rank() == 2) o.embedding = it->second.shape()[0];
+  if (auto it = entries.find("linear1.conv.weight"); it != entries.end() && it->second.shape().rank() == 4) o.embedding = it->second.shape()[0];
+  return o;
+}
+
+std::string starts_with(const std::string& path) {
+  std::ifstream in(path, std::ios::binary);
+  CHECK(in, path, ": cannot be opened; expected a model file or one of the networks' names");
+  std::string magic(16, '\0');
+  in.read(magic.data(), 16);
+  magic.resize(in.gcount());
+  return magic;
+}
+
+}  // namespace
+
+Model from_state_dict(const io::StateDict& state, const std::string& source) {
+  Entries entries(state.entries.begin(), state.entries.end());
+  std::string reasons;
+  for (const std::string& arch : network_names()) {
+    std::string reason;
+    for (auto [height, width] : kSizes) {
+      NetworkOptions options = options_for(arch, entries);
+      options.height = height, options.width = width;
+      auto m = make_network(arch, options);
+      std::string differs = difference(*m, entries);
+      if (differs.empty()) {
+        Model model = to_model(*m, arch, options);
+        load(model, entries);
+        model.info["source"] = std::filesystem::path(source).filename();
+        check(model);
+        return model;
+      }
+      if (reason.empty()) reason = differs;
+    }
+    reasons += cat("; not ", arch, ": ", reason);
+  }
+  throw Error(cat(source, ": a state dict of ", entries.size(), " tensors that fits no known network", reasons));
+}
+
+Model open_model(const std::string& path, uint64_t seed) {
+  bool exists = std::filesystem::exists(path);
+  for (const std::string& name : network_names())
+    if (name == path && !exists) return make_model(name, seed);
+  std::string magic = starts_with(path), ending = std::filesystem::path(path).extension();
+  if (ending == ".onnx") return io::import_onnx(path);
+  bool json_header = magic.size() > 8 && magic[8] == '{';
+  if (ending == ".safetensors" || json_header) {
+    io::TensorFile file = io::read_safetensors(path);
+    if (file.metadata.count("vitrine.graph")) return io::load_model(path);
+    return from_state_dict({file.tensors}, path);
+  }
+  return from_state_dict(io::read_pth(path), path);
+}
+
+}  // namespace vitrine::nn

@@ -1,0 +1,75 @@
+#include "quant/ops/fake_quant.h"
+
+#include <algorithm>
+#include <cmath>
+
+namespace vitrine::quant {
+namespace {
+
+void check_bits(int64_t bits) { CHECK(bits >= 2 && bits <= 16, "bits=", bits, ": expected 2 to 16"); }
+
+void check_range(const Metas& in) {
+  CHECK(in.size() == 2 && in[0].dtype == in[1].dtype && (in[0].dtype == Dtype::f32 || in[0].dtype == Dtype::f64),
+        "expected x and its range, f32 or f64 alike");
+  CHECK(in[1].shape == Shape({2}), "range ", in[1].shape, ": expected [2], lo and hi");
+}
+
+Metas infer(const Metas& in, Attrs* attrs) {
+  check_range(in);
+  check_bits(static_cast<FakeQuantAttrs&>(*attrs).bits);
+  return {in[0]};
+}
+
+Metas weight_infer(const Metas& in, Attrs* attrs) {
+  auto& a = static_cast<FakeQuantWeightAttrs&>(*attrs);
+  CHECK(in.size() == 1 && in[0].shape.rank() >= 1 && (in[0].dtype == Dtype::f32 || in[0].dtype == Dtype::f64), "expected one f32 or f64 tensor");
+  check_bits(a.bits);
+  return {in[0]};
+}
+
+Metas observe_infer(const Metas& in, Attrs*) {
+  check_range(in);
+  return {in[1]};
+}
+
+const OpDef& op = define<FakeQuantAttrs>({
+    .name = "fake_quant",
+    .infer = infer,
+    .backward = [](const Back& b) -> Tensors { return {b.grad[0], {}}; },
+    .surrogate = Surrogate::identity_of_first,
+    .saves_in = 0,
+});
+const OpDef& weight_op = define<FakeQuantWeightAttrs>({
+    .name = "fake_quant_weight",
+    .infer = weight_infer,
+    .backward = [](const Back& b) -> Tensors { return {b.grad[0]}; },
+    .surrogate = Surrogate::identity_of_first,
+    .saves_in = 0,
+});
+const OpDef& observe_op = define({.name = "observe", .infer = observe_infer});
+
+}  // namespace
+
+QuantParams quant_params(float lo, float hi, int64_t bits) {
+  float half = static_cast<float>(int64_t{1} << (bits - 1));
+  float scale = (2 * half - 1) / std::max(hi - lo, 1e-8f);
+  return {scale, std::nearbyint(scale * lo) + half, -half, half - 1};
+}
+
+float quantize_code(float x, const QuantParams& p) { return std::clamp(std::nearbyint(p.scale * x - p.zp), p.low, p.high); }
+
+Tensor fake_quant(const Tensor& x, const Tensor& range, int64_t bits) {
+  auto a = std::make_shared<FakeQuantAttrs>();
+  a->bits = bits;
+  return apply1(op, a, {x, range});
+}
+
+Tensor fake_quant_weight(const Tensor& w, int64_t bits, bool per_channel) {
+  auto a = std::make_shared<FakeQuantWeightAttrs>();
+  a->bits = bits, a->per_channel = per_channel;
+  return apply1(weight_op, a, {w});
+}
+
+Tensor observe(const Tensor& x, const Tensor& range) { return apply1(observe_op, {}, {x, range}); }
+
+}  // namespace vitrine::quant

@@ -1,0 +1,37 @@
+// The QuantFace fake-quantizer (Boutros et al., ICPR 2022), exactly as published: asymmetric, uniform, k bits, all arithmetic in f32.
+//   n     = 2^k - 1
+//   scale = n / max(hi - lo, 1e-8)                       levels per unit
+//   zp    = rint(scale * lo) + 2^(k-1)                   half to even; not clamped
+//   q     = clamp(rint(scale * x - zp), -2^(k-1), 2^(k-1) - 1)   multiply, subtract, then round: in this order
+//   y     = (q + zp) / scale
+// The gradient is straight-through: dy/dx = 1 everywhere, also outside [lo, hi]; none reaches the range.
+#pragma once
+#include "engine/core/op.h"
+
+namespace vitrine::quant {
+
+struct FakeQuantAttrs : Attrs {
+  int64_t bits = 8;
+  void visit(AttrVisitor& v) override { v("bits", bits); }
+};
+
+struct FakeQuantWeightAttrs : Attrs {
+  int64_t bits = 8, per_channel = 1;  // one range per row of the first axis (output channel), or one for the whole tensor
+  void visit(AttrVisitor& v) override { v("bits", bits), v("per_channel", per_channel); }
+};
+
+struct QuantParams {
+  float scale, zp, low, high;  // low = -2^(k-1), high = 2^(k-1) - 1
+};
+
+// Where the arithmetic above stands, once.
+QuantParams quant_params(float lo, float hi, int64_t bits);
+float quantize_code(float x, const QuantParams&);
+inline float dequantize(float q, const QuantParams& p) { return (q + p.zp) / p.scale; }
+
+Tensor fake_quant(const Tensor& x, const Tensor& range, int64_t bits);                 // range [2]: lo, hi of the whole tensor
+Tensor fake_quant_weight(const Tensor& w, int64_t bits, bool per_channel);             // ranges are those of w itself
+// The running range [2]: lo' = min(lo, min x), hi' = max(hi, max x). NaN in x is ignored. Not differentiable.
+Tensor observe(const Tensor& x, const Tensor& range);
+
+}  // namespace vitrine::quant
