@@ -16,9 +16,9 @@ namespace {
 
 // The columns of dW that a strip pixel holds side by side: the channels of one tap, or, when those are few, of a whole row of taps.
 struct Columns {
-  bool merged;       // column = kx * c + i, otherwise i
-  int64_t extent;    // number of columns
-  int64_t taps_x;    // taps along x that need a separate pass
+  bool merged;     // column = kx * c + i, otherwise i
+  int64_t extent;  // number of columns
+  int64_t taps_x;  // taps along x that need a separate pass
 };
 
 Columns columns(const Kernels& k, const ConvShape& s) {
@@ -111,7 +111,16 @@ void dense_grad_w(const Kernels& k, const ConvShape& s, const float* x, const fl
   const int64_t size = chunk_count(s.group_out(), parts);
   parallel_chunks(s.groups * panels * parts, [&](int64_t index) {
     const int64_t group = index / parts / panels, first = index / parts % panels * wide, o0 = index % parts * size;
-    const Task task{k,     s,     cols,  x, g, gw, group, first, std::min(wide, cols.extent - first), std::min(o0, s.group_out()),
+    const Task task{k,
+                    s,
+                    cols,
+                    x,
+                    g,
+                    gw,
+                    group,
+                    first,
+                    std::min(wide, cols.extent - first),
+                    std::min(o0, s.group_out()),
                     std::min(o0 + size, s.group_out())};
     if (task.o0 == task.o1) return;
     for (int64_t b = 0; b < blocks.count(); ++b) {

@@ -62,8 +62,8 @@ void run_depthwise(const Kernels& k, const TapConv& t, const std::vector<const f
         count = inner.reach(col);
         const int64_t n = row / t.oh, oy = row % t.oh;
         tap_addresses(t, n, oy, col, zeros, x);
-        k.depthwise_row({x, weights.data(), taps, t.step_x * t.c, t.y + n * t.y_image + oy * t.y_row + col * t.y_pixel, t.y_pixel, count,
-                         t.c});
+        k.depthwise_row(
+            {x, weights.data(), taps, t.step_x * t.c, t.y + n * t.y_image + oy * t.y_row + col * t.y_pixel, t.y_pixel, count, t.c});
       }
   });
 }

@@ -10,33 +10,33 @@ namespace vitrine::cpu {
 // The pixels come in one or two halves of equal size, so that a tile may span two rows of an image.
 struct Tile {
   const float* x[2];
-  int64_t x_step;                             // floats between pixels
-  const int64_t* runs;                        // offsets, in floats, from a pixel to its contiguous runs of inputs
+  int64_t x_step;       // floats between pixels
+  const int64_t* runs;  // offsets, in floats, from a pixel to its contiguous runs of inputs
   int64_t run_count, run_length;
-  const float* w;                             // panel [run_count * run_length][vectors * lanes], aligned to a vector
+  const float* w;  // panel [run_count * run_length][vectors * lanes], aligned to a vector
   float* y[2];
   int64_t y_step;
-  int64_t outputs;                            // lanes to store, at most vectors * lanes
-  bool resume;                                // continue the chains stored in y instead of starting from +0
+  int64_t outputs;  // lanes to store, at most vectors * lanes
+  bool resume;      // continue the chains stored in y instead of starting from +0
 };
 
 // A register tile of a weight gradient, over a box of pixels:
 //   dw[j][lane] (+)= fma chain over (image, row, pixel) of g[image][row][pixel][j] * x[image][row][pixel][lane]
 struct GradTile {
-  const float* x;                             // readable up to a whole number of vectors
-  int64_t x_image, x_row, x_step;             // floats between images, rows, pixels
+  const float* x;                  // readable up to a whole number of vectors
+  int64_t x_image, x_row, x_step;  // floats between images, rows, pixels
   const float* g;
   int64_t g_image, g_row, g_step;
   int64_t images, rows, pixels;
   float* dw;
-  int64_t dw_step;                            // floats between dw[j] and dw[j + 1]
-  int64_t lanes;                              // to store, at most vectors * lanes
-  bool add;                                   // add the chain to dw instead of storing it
+  int64_t dw_step;  // floats between dw[j] and dw[j + 1]
+  int64_t lanes;    // to store, at most vectors * lanes
+  bool add;         // add the chain to dw instead of storing it
 };
 
 // A piece of a row of a depthwise convolution: y[pixel][c] = fma chain over taps of x[tap][pixel * x_step + c] * w[tap][c]
 struct DepthwiseRow {
-  const float* const* x;                      // of the first pixel, one per tap
+  const float* const* x;  // of the first pixel, one per tap
   const float* const* w;
   int64_t taps;
   int64_t x_step;
@@ -47,7 +47,7 @@ struct DepthwiseRow {
 
 // Pixels whose taps advance together, for the depthwise weight gradient.
 struct Segment {
-  const float* const* x;                      // of the first pixel, one per tap
+  const float* const* x;  // of the first pixel, one per tap
   const float* g;
   int64_t pixels;
 };
@@ -55,11 +55,11 @@ struct Segment {
 struct DepthwiseGrad {
   const Segment* segments;
   int64_t count;
-  int64_t first_tap, taps;                    // taps < kMaxTaps
+  int64_t first_tap, taps;  // taps < kMaxTaps
   int64_t x_step, g_step;
   float* dw;
   int64_t dw_step;
-  int64_t first, channels;                    // [first, first + channels) of x, g and dw
+  int64_t first, channels;  // [first, first + channels) of x, g and dw
 };
 
 constexpr int kMaxTaps = 10;   // of a DepthwiseGrad, exclusive
@@ -67,9 +67,9 @@ constexpr int kMaxPixels = 8;  // of half a tile, exclusive
 constexpr int kMaxGrad = 15;   // output channels of a GradTile, exclusive
 
 struct Kernels {
-  int64_t lanes;                              // floats per vector
-  int64_t pixels;                             // of half a tile, at most
-  int64_t grads;                              // output channels of a GradTile, at most
+  int64_t lanes;                                    // floats per vector
+  int64_t pixels;                                   // of half a tile, at most
+  int64_t grads;                                    // output channels of a GradTile, at most
   void (*tile[2][2][kMaxPixels])(const Tile&);      // [vectors - 1][halves - 1][pixels of a half]
   void (*grad_tile[2][kMaxGrad])(const GradTile&);  // [vectors - 1][output channels]
   void (*depthwise_row)(const DepthwiseRow&);

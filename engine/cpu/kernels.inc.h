@@ -14,19 +14,18 @@ constexpr int64_t kLanes = V::lanes;
 template <int Vectors>
 struct Masks {
   V::Mask m[Vectors];
-  explicit Masks(int64_t count) {
-    UNROLL for (int v = 0; v < Vectors; ++v) m[v] = V::mask(count - v * kLanes);
-  }
+  explicit Masks(int64_t count) { UNROLL for (int v = 0; v < Vectors; ++v) m[v] = V::mask(count - v * kLanes); }
 };
 
 template <int Vectors, int Halves, int Pixels>
 void tile(const Tile& t) {
   const Masks<Vectors> masks(t.outputs);
   V acc[Halves][Pixels][Vectors];
-  UNROLL for (int h = 0; h < Halves; ++h) UNROLL for (int p = 0; p < Pixels; ++p) UNROLL for (int v = 0; v < Vectors; ++v)
-    acc[h][p][v] = V::zero();
-  if (t.resume) UNROLL for (int h = 0; h < Halves; ++h) UNROLL for (int p = 0; p < Pixels; ++p) UNROLL for (int v = 0; v < Vectors; ++v)
-    acc[h][p][v] = V::load(t.y[h] + p * t.y_step + v * kLanes, masks.m[v]);
+  UNROLL for (int h = 0; h < Halves; ++h) UNROLL for (int p = 0; p < Pixels; ++p) UNROLL for (int v = 0; v < Vectors; ++v) acc[h][p][v] =
+      V::zero();
+  if (t.resume)
+    UNROLL for (int h = 0; h < Halves; ++h) UNROLL for (int p = 0; p < Pixels; ++p) UNROLL for (int v = 0; v < Vectors; ++v) acc[h][p][v] =
+        V::load(t.y[h] + p * t.y_step + v * kLanes, masks.m[v]);
   const int64_t step = t.x_step;
   const float* w = t.w;
   for (int64_t r = 0; r < t.run_count; ++r) {
@@ -44,8 +43,8 @@ void tile(const Tile& t) {
       ++x0, ++x1;
     }
   }
-  UNROLL for (int h = 0; h < Halves; ++h) UNROLL for (int p = 0; p < Pixels; ++p) UNROLL for (int v = 0; v < Vectors; ++v)
-    acc[h][p][v].store(t.y[h] + p * t.y_step + v * kLanes, masks.m[v]);
+  UNROLL for (int h = 0; h < Halves; ++h) UNROLL for (int p = 0; p < Pixels; ++p) UNROLL for (int v = 0; v < Vectors; ++v) acc[h][p][v]
+      .store(t.y[h] + p * t.y_step + v * kLanes, masks.m[v]);
 }
 
 template <int Vectors, int Outputs>
@@ -53,20 +52,21 @@ void grad_tile(const GradTile& t) {
   const Masks<Vectors> masks(t.lanes);
   V acc[Outputs][Vectors];
   UNROLL for (int j = 0; j < Outputs; ++j) UNROLL for (int v = 0; v < Vectors; ++v) acc[j][v] = V::zero();
-  for (int64_t image = 0; image < t.images; ++image) for (int64_t row = 0; row < t.rows; ++row) {
-    const float* x = t.x + image * t.x_image + row * t.x_row;
-    const float* g = t.g + image * t.g_image + row * t.g_row;
+  for (int64_t image = 0; image < t.images; ++image)
+    for (int64_t row = 0; row < t.rows; ++row) {
+      const float* x = t.x + image * t.x_image + row * t.x_row;
+      const float* g = t.g + image * t.g_image + row * t.g_row;
 #pragma GCC unroll 2
-    for (int64_t p = t.pixels; p > 0; --p) {
-      V xv[Vectors];
-      UNROLL for (int v = 0; v < Vectors; ++v) xv[v] = V::load(x + v * kLanes);
-      UNROLL for (int j = 0; j < Outputs; ++j) {
-        V gv = V::broadcast(g + j);
-        UNROLL for (int v = 0; v < Vectors; ++v) acc[j][v] = V::fma(gv, xv[v], acc[j][v]);
+      for (int64_t p = t.pixels; p > 0; --p) {
+        V xv[Vectors];
+        UNROLL for (int v = 0; v < Vectors; ++v) xv[v] = V::load(x + v * kLanes);
+        UNROLL for (int j = 0; j < Outputs; ++j) {
+          V gv = V::broadcast(g + j);
+          UNROLL for (int v = 0; v < Vectors; ++v) acc[j][v] = V::fma(gv, xv[v], acc[j][v]);
+        }
+        x += t.x_step, g += t.g_step;
       }
-      x += t.x_step, g += t.g_step;
     }
-  }
   UNROLL for (int j = 0; j < Outputs; ++j) UNROLL for (int v = 0; v < Vectors; ++v) {
     float* dw = t.dw + j * t.dw_step + v * kLanes;
     if (t.add) acc[j][v] = V::add(V::load(dw, masks.m[v]), acc[j][v]);
@@ -121,14 +121,13 @@ void depthwise_grad_tile(const DepthwiseGrad& t, int64_t c) {
     const float* x[Taps];
     UNROLL for (int i = 0; i < Taps; ++i) x[i] = s->x[t.first_tap + i] + c;
     const float* g = s->g + c;
-    for (int64_t at = 0, end = s->pixels * t.x_step; at < end; at += t.x_step, g += t.g_step)
-      UNROLL for (int v = 0; v < Vectors; ++v) {
+    for (int64_t at = 0, end = s->pixels * t.x_step; at < end; at += t.x_step, g += t.g_step) UNROLL for (int v = 0; v < Vectors; ++v) {
         V gv = V::load(g + v * kLanes, masks.m[v]);
         UNROLL for (int i = 0; i < Taps; ++i) acc[i][v] = V::fma(gv, V::load(x[i] + at + v * kLanes, masks.m[v]), acc[i][v]);
       }
   }
-  UNROLL for (int i = 0; i < Taps; ++i) UNROLL for (int v = 0; v < Vectors; ++v)
-    acc[i][v].store(t.dw + (t.first_tap + i) * t.dw_step + c + v * kLanes, masks.m[v]);
+  UNROLL for (int i = 0; i < Taps; ++i) UNROLL for (int v = 0; v < Vectors; ++v) acc[i][v].store(
+      t.dw + (t.first_tap + i) * t.dw_step + c + v * kLanes, masks.m[v]);
 }
 
 template <int Taps>
@@ -157,12 +156,15 @@ void transpose(const float* from, int64_t from_step, int64_t rows, int64_t k, fl
 #define GRADS(v) \
   { nullptr, grad_tile<v, 1>, grad_tile<v, 2>, grad_tile<v, 3>, grad_tile<v, 4>, GRADS_WIDE(v) }
 
-#define DEPTHWISE_GRADS                                                                                                     \
-  { nullptr, depthwise_grad<1>, depthwise_grad<2>, depthwise_grad<3>, depthwise_grad<4>, depthwise_grad<5>, depthwise_grad<6>, \
-    depthwise_grad<7>, depthwise_grad<8>, depthwise_grad<9> }
+#define DEPTHWISE_GRADS                                                                                                        \
+  {                                                                                                                            \
+    nullptr, depthwise_grad<1>, depthwise_grad<2>, depthwise_grad<3>, depthwise_grad<4>, depthwise_grad<5>, depthwise_grad<6>, \
+        depthwise_grad<7>, depthwise_grad<8>, depthwise_grad<9>                                                                \
+  }
 
 constexpr Kernels kKernels = {
-    kLanes, kPixels, kGrads, {{TILES(1, 1), TILES(1, 2)}, {TILES(2, 1), TILES(2, 2)}}, {GRADS(1), GRADS(2)}, depthwise_row, DEPTHWISE_GRADS, transpose,
+    kLanes,        kPixels,         kGrads,    {{TILES(1, 1), TILES(1, 2)}, {TILES(2, 1), TILES(2, 2)}}, {GRADS(1), GRADS(2)},
+    depthwise_row, DEPTHWISE_GRADS, transpose,
 };
 
 }  // namespace

@@ -49,8 +49,8 @@ constexpr int kPixels = 7, kGrads = 14, kDepthwisePixels = 4, kGradVectors = 2;
 }  // namespace vitrine::cpu
 
 #define TILES_WIDE(v, h) tile<v, h, 4>, tile<v, h, 5>, tile<v, h, 6>, tile<v, h, 7>
-#define GRADS_WIDE(v)                                                                                                           \
-  grad_tile<v, 5>, grad_tile<v, 6>, grad_tile<v, 7>, grad_tile<v, 8>, grad_tile<v, 9>, grad_tile<v, 10>, grad_tile<v, 11>,      \
+#define GRADS_WIDE(v)                                                                                                      \
+  grad_tile<v, 5>, grad_tile<v, 6>, grad_tile<v, 7>, grad_tile<v, 8>, grad_tile<v, 9>, grad_tile<v, 10>, grad_tile<v, 11>, \
       grad_tile<v, 12>, grad_tile<v, 13>, grad_tile<v, 14>
 #include "engine/cpu/kernels.inc.h"
 

@@ -48,8 +48,15 @@ void rows_times_panel(const Product& p, int64_t i0, int64_t i1, int64_t j, int64
 void columns_times_panel(const Product& p, int64_t i0, int64_t i1, int64_t j, int64_t columns) {
   float* panel = scratch(Slot::strip, p.depth * 2 * p.k.lanes);
   pack(p, 0, p.depth, j, columns, panel);
-  GradTile t{.x = panel, .x_step = round_up(columns, p.k.lanes), .g_step = p.m, .images = 1, .rows = 1, .pixels = p.depth, .dw_step = p.n,
-             .lanes = columns, .add = false};
+  GradTile t{.x = panel,
+             .x_step = round_up(columns, p.k.lanes),
+             .g_step = p.m,
+             .images = 1,
+             .rows = 1,
+             .pixels = p.depth,
+             .dw_step = p.n,
+             .lanes = columns,
+             .add = false};
   const auto& table = p.k.grad_tile[columns > p.k.lanes];
   const int64_t tiles = chunk_count(i1 - i0, p.k.grads), size = chunk_count(i1 - i0, tiles);
   for (int64_t i = i0; i < i1; i += size) {

@@ -1,4 +1,5 @@
-// Working memory of the cpu kernels: one growing buffer per thread and slot, kept for the next call, so that a steady state allocates nothing.
+// Working memory of the cpu kernels: one growing buffer per thread and slot, kept for the next call, so that a steady state allocates
+// nothing.
 #pragma once
 #include <cstdint>
 

@@ -82,28 +82,32 @@ Block block_at(const Grid& g, const Cut& c, int64_t index) {
   return b;
 }
 
-// Points the block's grid at a padded copy of its source, in this thread's scratch.
-void pad(const TapConv& t, const Reach& r, Block& b) {
+// Points the block's grid at a padded copy of its source, in this thread's scratch, with `pixel` floats per source pixel.
+void pad(const TapConv& t, const Reach& r, int64_t pixel, Block& b) {
   Grid& g = b.grid;
   const int64_t rows = (g.rows - 1) * t.step_y + r.y1 - r.y0 + 1, cols = (t.ow - 1) * t.step_x + r.x1 - r.x0 + 1;
-  float* strip = scratch(Slot::strip, g.images * rows * cols * t.c);
+  float* strip = scratch(Slot::strip, g.images * rows * cols * pixel);
   for (int64_t i = 0; i < g.images; ++i)
-    copy_padded({t.x + (b.n + i) * t.h * t.w * t.c, t.h, t.w, t.c, t.c}, b.y * t.step_y + r.y0, rows, r.x0, cols, t.c,
-                strip + i * rows * cols * t.c);
-  g.x = strip - (r.y0 * cols + r.x0) * t.c;
-  g.x_image = rows * cols * t.c, g.x_row = t.step_y * cols * t.c;
+    copy_padded({t.x + (b.n + i) * t.h * t.w * t.c, t.h, t.w, t.c, t.c}, b.y * t.step_y + r.y0, rows, r.x0, cols, pixel,
+                strip + i * rows * cols * pixel);
+  g.x = strip - (r.y0 * cols + r.x0) * pixel;
+  g.x_image = rows * cols * pixel, g.x_row = t.step_y * cols * pixel, g.x_pixel = t.step_x * pixel;
 }
+
+// Pixels this many floats apart fall into the same set of a 32 KB, 8-way L1, which cannot hold the fourteen of a tile.
+bool collides(int64_t step) { return step % 1024 == 0; }
 
 }  // namespace
 
 void run(const Kernels& k, const TapConv& t) {
   if (t.n == 0 || t.oh == 0 || t.ow == 0) return;
   const Reach r = reach(t.taps);
-  const bool padded = needs_padding(t, r);
-  const int64_t pitch = (padded ? (t.ow - 1) * t.step_x + r.x1 - r.x0 + 1 : t.w) * t.c;  // floats between source rows
-  const int64_t merged = t.groups == 1 ? taps_per_run(t.taps) : 1, depth = static_cast<int64_t>(t.taps.size()) * t.in;
+  const bool spread = collides(t.step_x * t.c), padded = spread || needs_padding(t, r);
+  const int64_t pixel = t.c + (spread ? k.lanes : 0);
+  const int64_t pitch = (padded ? (t.ow - 1) * t.step_x + r.x1 - r.x0 + 1 : t.w) * pixel;  // floats between source rows
+  const int64_t merged = t.groups == 1 && !spread ? taps_per_run(t.taps) : 1, depth = static_cast<int64_t>(t.taps.size()) * t.in;
   std::vector<int64_t> runs;
-  for (size_t i = 0; i < t.taps.size(); i += merged) runs.push_back(t.taps[i].y * pitch + t.taps[i].x * t.c);
+  for (size_t i = 0; i < t.taps.size(); i += merged) runs.push_back(t.taps[i].y * pitch + t.taps[i].x * pixel);
 
   Grid grid{t.x, t.y, t.n, t.oh, t.ow, t.h * t.w * t.c, t.step_y * t.w * t.c, t.step_x * t.c, t.y_image, t.y_row, t.y_pixel};
   if (!padded) flatten(grid);
@@ -115,34 +119,53 @@ void run(const Kernels& k, const TapConv& t) {
 
   parallel_chunks(c.count() * parts, [&](int64_t task) {
     Block b = block_at(grid, c, task / parts);
-    if (padded) pad(t, r, b);
+    if (padded) pad(t, r, pixel, b);
     for (int64_t p = panels * (task % parts) / parts; p < panels * (task % parts + 1) / parts; ++p) {
       const int64_t group = p / group_panels, o = p % group_panels * wide;
       Grid g = b.grid;
       g.x += group * t.in, g.y += group * t.out + o;
       run_panel(k, g, runs.data(), static_cast<int64_t>(runs.size()), merged * t.in,
-                t.panels + group * panel_floats(k, depth, t.out) + o * depth, std::min(wide, t.out - o), false);
+                t.panels + group * panel_floats(k, depth, t.out) + o * depth, std::min(wide, t.out - o), false, !padded && p == panels * (task % parts) / parts);
     }
   });
 }
 
+namespace {
+
+// Asks for the source pixels of the piece that begins at x; long ones look after themselves.
+void prefetch_piece(const float* x, int64_t step, int64_t count, int64_t length) {
+  constexpr int64_t kLine = 16;
+  for (int64_t j = 0; j < count; ++j)
+    for (int64_t k = 0; k < std::min<int64_t>(length, 512); k += kLine) __builtin_prefetch(x + j * step + k);
+}
+
+}  // namespace
+
 void run_panel(const Kernels& k, const Grid& g, const int64_t* runs, int64_t run_count, int64_t run_length, const float* panel,
-               int64_t outputs, bool resume) {
+               int64_t outputs, bool resume, bool fetch) {
   const int64_t pieces = (g.cols + k.pixels - 1) / k.pixels, size = (g.cols + pieces - 1) / pieces;  // of a row: half tiles
+  const int64_t ahead = 4 * size;                                                                    // pixels: two tiles
   const auto& table = k.tile[outputs > k.lanes];
   Tile full{{}, g.x_pixel, runs, run_count, run_length, panel, {}, g.y_pixel, outputs, resume}, rest = full;
   bool full_waits = false, rest_waits = false;
   for (int64_t n = 0; n < g.images; ++n)
-    for (int64_t row = 0; row < g.rows; ++row)
+    for (int64_t row = 0; row < g.rows; ++row) {
+      const float* x = g.x + n * g.x_image + row * g.x_row;
+      float* y = g.y + n * g.y_image + row * g.y_row;
       for (int64_t col = 0; col < g.cols; col += size) {
         const int64_t count = std::min(size, g.cols - col);
         Tile& t = count == size ? full : rest;
         bool& waits = count == size ? full_waits : rest_waits;
-        t.x[waits] = g.x + n * g.x_image + row * g.x_row + col * g.x_pixel;
-        t.y[waits] = g.y + n * g.y_image + row * g.y_row + col * g.y_pixel;
+        t.x[waits] = x + col * g.x_pixel;
+        t.y[waits] = y + col * g.y_pixel;
+        if (fetch && col + ahead < g.cols)
+          prefetch_piece(x + (col + ahead) * g.x_pixel, g.x_pixel, count, run_length);
+        else if (fetch)
+          prefetch_piece(x + g.x_row + (col + ahead - g.cols) * g.x_pixel, g.x_pixel, count, run_length);
         if (waits) table[1][count](t);
         waits = !waits;
       }
+    }
   if (full_waits) table[0][size](full);
   if (rest_waits) table[0][g.cols % size](rest);
 }

@@ -43,9 +43,9 @@ class Cursor {
   uint64_t left() const { return bytes_.size() - at_; }
   const std::string& file() const { return file_; }
 
-  std::string_view take(uint64_t n, const char* what);                  // the next n bytes
-  std::string_view line(const char* what);                              // up to '\n', which is consumed and not returned
-  uint64_t number(int n, const char* what);                             // unsigned, n <= 8 bytes
+  std::string_view take(uint64_t n, const char* what);                     // the next n bytes
+  std::string_view line(const char* what);                                 // up to '\n', which is consumed and not returned
+  uint64_t number(int n, const char* what);                                // unsigned, n <= 8 bytes
   [[noreturn]] void fail(uint64_t at, const std::string& expected) const;  // Error "file: byte at: expected"
 
  private:

@@ -33,10 +33,14 @@ class HeaderParser {
       std::string key = quoted();
       CHECK(seen.insert(key).second, file_, ": header: key '", brief(key), "' appears twice");
       expect(':');
-      if (key == "descr") h.descr = quoted();
-      else if (key == "fortran_order") h.fortran = boolean();
-      else if (key == "shape") h.shape = tuple();
-      else fail("descr, fortran_order or shape");
+      if (key == "descr")
+        h.descr = quoted();
+      else if (key == "fortran_order")
+        h.fortran = boolean();
+      else if (key == "shape")
+        h.shape = tuple();
+      else
+        fail("descr, fortran_order or shape");
       if (!accept(',')) {
         expect('}');
         break;
@@ -49,7 +53,9 @@ class HeaderParser {
   }
 
  private:
-  [[noreturn]] void fail(const std::string& expected) const { throw Error(cat(file_, ": header: character ", at_, ": expected ", expected)); }
+  [[noreturn]] void fail(const std::string& expected) const {
+    throw Error(cat(file_, ": header: character ", at_, ": expected ", expected));
+  }
   void skip() {
     while (at_ < text_.size() && (text_[at_] == ' ' || text_[at_] == '\n')) ++at_;
   }
@@ -118,7 +124,8 @@ Tensor parse_npy(std::string_view bytes, const std::string& file) {
   CHECK(known != std::end(kDescr), file, ": dtype '", brief(h.descr), "', expected <f4, <f8, <i4, <i8 or |u1");
   auto size = tensor_bytes(h.shape, known->second);
   CHECK(size, file, ": shape ", brief(list(h.shape)), " is not supported (at most ", Shape::kMaxRank, " extents)");
-  CHECK(static_cast<uint64_t>(*size) == cursor.left(), file, ": ", cursor.left(), " bytes of data, expected ", *size, " for ", list(h.shape));
+  CHECK(static_cast<uint64_t>(*size) == cursor.left(), file, ": ", cursor.left(), " bytes of data, expected ", *size, " for ",
+        list(h.shape));
   return tensor_from(Shape(h.shape), known->second, cursor.take(cursor.left(), "the data"));
 }
 
@@ -128,7 +135,8 @@ void write_npy(const std::string& path, const Tensor& t) {
   auto known = std::find_if(std::begin(kDescr), std::end(kDescr), [&](auto& d) { return t.dtype() == d.second; });
   CHECK(known != std::end(kDescr), path, ": ", info(t.dtype()).name, " cannot be written to .npy, expected f32, f64, i32, i64 or u8");
   std::string shape = "(";
-  for (int i = 0; i < t.shape().rank(); ++i) shape += std::to_string(t.shape()[i]) + (i + 1 < t.shape().rank() ? ", " : t.shape().rank() == 1 ? "," : "");
+  for (int i = 0; i < t.shape().rank(); ++i)
+    shape += std::to_string(t.shape()[i]) + (i + 1 < t.shape().rank() ? ", " : t.shape().rank() == 1 ? "," : "");
   std::string header = cat("{'descr': '", known->first, "', 'fortran_order': False, 'shape': ", shape, "), }");
   constexpr size_t kPrefix = 10;  // magic, version, length
   header.resize((kPrefix + header.size() + 1 + 63) / 64 * 64 - kPrefix, ' ');

@@ -14,7 +14,6 @@
 namespace vitrine::io {
 namespace {
 
-const Shape kToNhwc{0, 2, 3, 1}, kToNchw{0, 3, 1, 2};
 constexpr int kIrVersion = 6, kOpset = 11;
 
 class Exporter {
@@ -27,7 +26,7 @@ class Exporter {
       for (Id id : n.in) ++uses_[index(id)];
     for (Id id : g_.outputs) ++uses_[index(id)];
     proto_.set_ir_version(kIrVersion);
-    proto_.set_producer_name("vitrine");
+    proto_.set_producer_name(kProducer);
     auto* opset = proto_.add_opset_import();
     opset->set_domain("");
     opset->set_version(kOpset);
@@ -53,7 +52,9 @@ class Exporter {
   static size_t index(Id id) { return static_cast<size_t>(id); }
   const Meta& meta(Id id) const { return g_.values[index(id)].meta; }
   const Shape& shape(Id id) const { return meta(id).shape; }
-  bool named(Id id) const { return g_.values[index(id)].kind == Value::Kind::parameter || g_.values[index(id)].kind == Value::Kind::buffer; }
+  bool named(Id id) const {
+    return g_.values[index(id)].kind == Value::Kind::parameter || g_.values[index(id)].kind == Value::Kind::buffer;
+  }
 
   void export_node(const GraphNode& n) {
     auto rule = rules().find(n.op->name);
@@ -64,14 +65,17 @@ class Exporter {
   // --- writing --------------------------------------------------------------------------------------------------------------------
   // Shapes in ONNX's order; the batch is symbolic.
   static void describe(const std::string& name, const Meta& m, onnx::ValueInfoProto* info) {
-    CHECK(m.dtype == Dtype::f32 && (m.shape.rank() == 2 || m.shape.rank() == 4), "onnx: '", name, "' is ", str(m), ", expected f32 N,H,W,C or N,C");
+    CHECK(m.dtype == Dtype::f32 && (m.shape.rank() == 2 || m.shape.rank() == 4), "onnx: '", name, "' is ", str(m),
+          ", expected f32 N,H,W,C or N,C");
     info->set_name(name);
     auto* type = info->mutable_type()->mutable_tensor_type();
     type->set_elem_type(onnx::TensorProto::FLOAT);
     for (int i = 0; i < m.shape.rank(); ++i) {
       auto* dim = type->mutable_shape()->add_dim();
-      if (i == 0) dim->set_dim_param("N");
-      else dim->set_dim_value(m.shape[m.shape.rank() == 4 ? static_cast<int>(kToNchw[i]) : i]);
+      if (i == 0)
+        dim->set_dim_param("N");
+      else
+        dim->set_dim_value(m.shape[m.shape.rank() == 4 ? static_cast<int>(kToNchw[i]) : i]);
     }
   }
 
@@ -184,14 +188,18 @@ class Exporter {
 
   void reshape(const GraphNode& n) {
     const Shape &from = shape(n.in[0]), &to = shape(n.out[0]);
-    CHECK(from.rank() >= 2 && to.rank() == 2 && from[0] == to[0], "onnx: node ", at_, ": reshape from ", from, " to ", to, ", expected [N,-1]");
+    CHECK(from.rank() >= 2 && to.rank() == 2 && from[0] == to[0], "onnx: node ", at_, ": reshape from ", from, " to ", to,
+          ", expected [N,-1]");
     std::string x = computed(n.in[0]), y = fresh(n.out[0]);
-    if (from.rank() == 4 && from[1] * from[2] != 1) flat_[n.out[0]] = n.in[0];
-    else set(node("Flatten", {x}, y), "axis", int64_t{1});
+    if (from.rank() == 4 && from[1] * from[2] != 1)
+      flat_[n.out[0]] = n.in[0];
+    else
+      set(node("Flatten", {x}, y), "axis", int64_t{1});
   }
 
   void batch_norm(const GraphNode& n) {
-    auto* bn = node("BatchNormalization", {computed(n.in[0]), plain(n.in[1]), plain(n.in[2]), plain(n.in[3]), plain(n.in[4])}, fresh(n.out[0]));
+    auto* bn =
+        node("BatchNormalization", {computed(n.in[0]), plain(n.in[1]), plain(n.in[2]), plain(n.in[3]), plain(n.in[4])}, fresh(n.out[0]));
     set(bn, "epsilon", static_cast<float>(static_cast<BatchNormAttrs&>(*n.attrs).eps));
   }
 
@@ -202,7 +210,8 @@ class Exporter {
     std::vector<std::string> in;
     for (int i : {0, 1}) {
       Id id = n.in[static_cast<size_t>(i)], other = n.in[static_cast<size_t>(1 - i)];
-      CHECK(named(id) || shape(id).rank() == shape(n.out[0]).rank(), "onnx: node ", at_, ": ranks of ", shape(id), " and ", shape(other), " differ");
+      CHECK(named(id) || shape(id).rank() == shape(n.out[0]).rank(), "onnx: node ", at_, ": ranks of ", shape(id), " and ", shape(other),
+            " differ");
       in.push_back(named(id) ? aligned(id, shape(other)) : computed(id));
     }
     node(words.at(n.op->name), in, fresh(n.out[0]));
@@ -258,32 +267,22 @@ class Exporter {
   const Graph& g_;
   onnx::ModelProto proto_;
   onnx::GraphProto* out_ = nullptr;
-  size_t at_ = 0;                                // the node being written
-  std::vector<int> uses_;                        // of each value
-  std::vector<bool> merged_;                     // nodes that an earlier one has swallowed
+  size_t at_ = 0;             // the node being written
+  std::vector<int> uses_;     // of each value
+  std::vector<bool> merged_;  // nodes that an earlier one has swallowed
   std::map<Id, std::string> names_;
-  std::map<Id, Id> flat_;                        // flattened image that nobody has needed as such yet -> the image
+  std::map<Id, Id> flat_;  // flattened image that nobody has needed as such yet -> the image
   std::map<Id, std::vector<std::pair<Tensor, std::string>>> initializers_;
-  std::set<std::string> taken_;                    // every name in the ONNX graph
+  std::set<std::string> taken_;  // every name in the ONNX graph
 };
 
 const std::map<std::string, Exporter::Rule>& Exporter::rules() {
   static const std::map<std::string, Rule> table = {
-      {"add", &Exporter::binary},
-      {"add_scalar", &Exporter::scalar},
-      {"batch_norm", &Exporter::batch_norm},
-      {"conv2d", &Exporter::conv2d},
-      {"div", &Exporter::binary},
-      {"matmul", &Exporter::matmul},
-      {"mul", &Exporter::binary},
-      {"mul_scalar", &Exporter::scalar},
-      {"prelu", &Exporter::prelu},
-      {"relu", &Exporter::relu},
-      {"reshape", &Exporter::reshape},
-      {"sigmoid", &Exporter::sigmoid},
-      {"sub", &Exporter::binary},
-      {"sum", &Exporter::sum},
-      {"transpose", &Exporter::transpose_node},
+      {"add", &Exporter::binary},    {"add_scalar", &Exporter::scalar}, {"batch_norm", &Exporter::batch_norm},
+      {"conv2d", &Exporter::conv2d}, {"div", &Exporter::binary},        {"matmul", &Exporter::matmul},
+      {"mul", &Exporter::binary},    {"mul_scalar", &Exporter::scalar}, {"prelu", &Exporter::prelu},
+      {"relu", &Exporter::relu},     {"reshape", &Exporter::reshape},   {"sigmoid", &Exporter::sigmoid},
+      {"sub", &Exporter::binary},    {"sum", &Exporter::sum},           {"transpose", &Exporter::transpose_node},
   };
   return table;
 }

@@ -16,14 +16,12 @@ namespace vitrine::io {
 namespace {
 
 // Far above every real network, and low enough that no product of extents overflows and no hostile file makes us busy for long.
-constexpr int64_t kMaxExtent = 1 << 14;       // of input images, padding, stride, dilation
+constexpr int64_t kMaxExtent = 1 << 14;  // of input images, padding, stride, dilation
 constexpr int64_t kMaxBatch = 1024;
 constexpr int64_t kMaxGroups = 1 << 20;
 constexpr int kMaxNodes = 1 << 16;
-constexpr double kMaxElements = 0x1p33;       // of one value
-constexpr int64_t kMaxSharing = 8;            // parameters together, in sizes of the file (initialisers may be used more than once)
-
-const Shape kToNhwc{0, 2, 3, 1}, kToNchw{0, 3, 1, 2};
+constexpr double kMaxElements = 0x1p33;  // of one value
+constexpr int64_t kMaxSharing = 8;       // parameters together, in sizes of the file (initialisers may be used more than once)
 
 // What a name in the ONNX graph stands for: a constant of the file, or a value of our graph. A flattened image is kept as the image for
 // as long as possible: a matrix product can take its columns in our order (H,W,C), everybody else needs them in ONNX's (C,H,W).
@@ -53,6 +51,8 @@ class Importer {
       out_.graph.outputs.push_back(value(lookup(output.name())));
     }
     CHECK(!out_.graph.outputs.empty(), file_, ": the graph has no output");
+    if (proto_.producer_name() == kProducer)  // our own files carry model.info
+      for (const auto& entry : proto_.metadata_props()) out_.info[entry.key()] = entry.value();
     out_.info["source"] = std::filesystem::path(file_).filename().string();
     check(out_);
     return std::move(out_);
@@ -90,7 +90,8 @@ class Importer {
     for (const auto& d : type.shape().dim()) {
       bool batch = dims.empty();
       int64_t extent = batch && d.dim_value() < 1 ? 1 : d.dim_value();
-      if (extent < 1 || extent > (batch ? kMaxBatch : kMaxExtent)) fail("extent ", extent, " of axis ", dims.size(), ", expected a fixed size");
+      if (extent < 1 || extent > (batch ? kMaxBatch : kMaxExtent))
+        fail("extent ", extent, " of axis ", dims.size(), ", expected a fixed size");
       dims.push_back(extent);
     }
     if (dims.size() != 4 && dims.size() != 2) fail("shape ", brief(list(dims)), ", expected N,C,H,W or N,C");
@@ -113,7 +114,8 @@ class Importer {
 
   // --- names and operands ----------------------------------------------------------------------------------------------------------
   void define(const std::string& name, Operand o) {
-    CHECK(!name.empty() && names_.emplace(name, o).second, where_.empty() ? file_ + ": " : where_, "name '", brief(name), "' is empty or taken");
+    CHECK(!name.empty() && names_.emplace(name, o).second, where_.empty() ? file_ + ": " : where_, "name '", brief(name),
+          "' is empty or taken");
   }
   Operand& lookup(const std::string& name) {
     auto it = names_.find(name);
@@ -220,7 +222,8 @@ class Importer {
 
   // --- one function per operator ------------------------------------------------------------------------------------------------------
   void conv() {
-    if (auto* a = attribute("auto_pad"); a && a->s() != "NOTSET" && a->s() != "VALID") fail("auto_pad ", brief(a->s()), ", expected NOTSET");
+    if (auto* a = attribute("auto_pad"); a && a->s() != "NOTSET" && a->s() != "VALID")
+      fail("auto_pad ", brief(a->s()), ", expected NOTSET");
     Id x = value(input(0));
     Tensor w = weights(1);
     if (w.shape().rank() != 4) fail("weights ", w.shape(), ", expected O,I,kh,kw");
@@ -334,9 +337,12 @@ class Importer {
   void flatten(const Operand& o) {
     if (o.constant) fail("expected a computed value, found a constant");
     const Shape& s = shape(o.id);
-    if (o.flat || s.rank() == 2) result(o);
-    else if (s[1] * s[2] == 1) result(emit("reshape", shape_attrs({0, -1}), {o.id}));
-    else result(Operand{.id = o.id, .flat = true});
+    if (o.flat || s.rank() == 2)
+      result(o);
+    else if (s[1] * s[2] == 1)
+      result(emit("reshape", shape_attrs({0, -1}), {o.id}));
+    else
+      result(Operand{.id = o.id, .flat = true});
   }
   void reshape() {
     const Operand& x = input(0);
@@ -348,9 +354,12 @@ class Importer {
     for (size_t i = 1; i < from.size(); ++i) columns *= from[i];
     bool batch = !to.empty() && (to[0] == 0 || to[0] == from[0] || to[0] == -1);
     bool rest = to.size() == 2 && (to[1] == columns || (to[1] == -1 && to[0] != -1) || (to[1] == 0 && from.size() == 2));
-    if (to == from) result(x);
-    else if (batch && rest) flatten(x);
-    else fail("from ", list(from), " to ", brief(list(to)), ", expected [N,-1]");
+    if (to == from)
+      result(x);
+    else if (batch && rest)
+      flatten(x);
+    else
+      fail("from ", list(from), " to ", brief(list(to)), ", expected [N,-1]");
   }
 
   // Ours is ONNX's seen through the two layouts: NHWC -> NCHW, perm, NCHW -> NHWC.

@@ -11,17 +11,28 @@ using Proto = onnx::TensorProto;
 
 Dtype dtype_of_code(int code, const std::string& where) {
   switch (code) {
-    case Proto::FLOAT: return Dtype::f32;
-    case Proto::DOUBLE: return Dtype::f64;
-    case Proto::INT64: return Dtype::i64;
-    case Proto::INT32: return Dtype::i32;
-    case Proto::INT16: return Dtype::i16;
-    case Proto::INT8: return Dtype::i8;
-    case Proto::UINT8: return Dtype::u8;
-    case Proto::BOOL: return Dtype::b8;
-    case Proto::FLOAT16: return Dtype::f16;
-    case Proto::BFLOAT16: return Dtype::bf16;
-    default: throw Error(cat(where, "data type ", code, " is not supported"));
+    case Proto::FLOAT:
+      return Dtype::f32;
+    case Proto::DOUBLE:
+      return Dtype::f64;
+    case Proto::INT64:
+      return Dtype::i64;
+    case Proto::INT32:
+      return Dtype::i32;
+    case Proto::INT16:
+      return Dtype::i16;
+    case Proto::INT8:
+      return Dtype::i8;
+    case Proto::UINT8:
+      return Dtype::u8;
+    case Proto::BOOL:
+      return Dtype::b8;
+    case Proto::FLOAT16:
+      return Dtype::f16;
+    case Proto::BFLOAT16:
+      return Dtype::bf16;
+    default:
+      throw Error(cat(where, "data type ", code, " is not supported"));
   }
 }
 
@@ -47,7 +58,8 @@ Tensor decode(const Proto& proto, const std::string& where) {
   std::vector<int64_t> dims(proto.dims().begin(), proto.dims().end());
   auto bytes = tensor_bytes(dims, dtype);
   CHECK(bytes, where, "shape ", brief(list(dims)), " is not supported");
-  CHECK(proto.data_location() == Proto::DEFAULT && proto.external_data().empty(), where, "the data lies in another file, expected it inside");
+  CHECK(proto.data_location() == Proto::DEFAULT && proto.external_data().empty(), where,
+        "the data lies in another file, expected it inside");
   Shape shape(dims);
   if (proto.has_raw_data()) {
     auto size = static_cast<int64_t>(proto.raw_data().size());
@@ -55,10 +67,14 @@ Tensor decode(const Proto& proto, const std::string& where) {
     return tensor_from(shape, dtype, proto.raw_data());
   }
   switch (dtype) {
-    case Dtype::f32: return from_field(proto.float_data(), shape, dtype, where);
-    case Dtype::f64: return from_field(proto.double_data(), shape, dtype, where);
-    case Dtype::i64: return from_field(proto.int64_data(), shape, dtype, where);
-    default: return from_field(proto.int32_data(), shape, dtype, where);
+    case Dtype::f32:
+      return from_field(proto.float_data(), shape, dtype, where);
+    case Dtype::f64:
+      return from_field(proto.double_data(), shape, dtype, where);
+    case Dtype::i64:
+      return from_field(proto.int64_data(), shape, dtype, where);
+    default:
+      return from_field(proto.int32_data(), shape, dtype, where);
   }
 }
 

@@ -1,4 +1,4 @@
-// TensorProto to Tensor and back; element order is ONNX's.
+// What ONNX import and export share: the two axis orders, and TensorProto to Tensor and back (in ONNX's element order).
 #pragma once
 #include <string>
 
@@ -6,6 +6,9 @@
 #include "nn/io/onnx.pb.h"
 
 namespace vitrine::io {
+
+constexpr const char* kProducer = "vitrine";
+inline const Shape kToNhwc{0, 2, 3, 1}, kToNchw{0, 3, 1, 2};  // for transpose(); of weights, O,I,kh,kw to O,kh,kw,I and back
 
 Tensor decode(const onnx::TensorProto& proto, const std::string& where);  // `where` begins the messages
 void encode(const Tensor& tensor, const std::string& name, onnx::TensorProto* proto);

@@ -17,7 +17,8 @@ using Kind = Value::Kind;
 using Named = std::vector<std::pair<std::string, const View*>>;
 
 // Names under which training scripts keep the network's state dict beside optimiser state and counters, most specific first.
-constexpr const char* kUsualNames[] = {"state_dict_backbone", "net_state_dict", "model_state_dict", "state_dict", "model", "backbone", "net", "network"};
+constexpr const char* kUsualNames[] = {
+    "state_dict_backbone", "net_state_dict", "model_state_dict", "state_dict", "model", "backbone", "net", "network"};
 constexpr int kMaxNesting = 4;
 constexpr int64_t kMaxSharing = 8;  // tensors may share storages; all together they are at most so many times as large as the file
 
@@ -51,9 +52,12 @@ const Value& state_dict(const Pickle& p, const std::string& file) {
   const Value* dict = &p[p.root];
   for (int level = 0; level < kMaxNesting; ++level) {
     CHECK(dict->kind == Kind::dict, file, ": expected a dict of tensors, found another kind of object");
-    if (const Value* child = usual_child(p, *dict)) dict = child;
-    else if (holds_tensors(p, *dict)) return *dict;
-    else dict = &only_child(p, *dict, file);
+    if (const Value* child = usual_child(p, *dict))
+      dict = child;
+    else if (holds_tensors(p, *dict))
+      return *dict;
+    else
+      dict = &only_child(p, *dict, file);
   }
   CHECK(holds_tensors(p, *dict), file, ": no state dict within ", kMaxNesting, " levels of nested dicts");
   return *dict;
@@ -67,8 +71,10 @@ Named named_views(const Pickle& p, const Value& dict) {
     if (key.kind != Kind::text || value.kind != Kind::tensor) continue;
     const View* view = &p.views[static_cast<size_t>(value.integer)];
     auto [it, is_new] = index.emplace(key.text, out.size());
-    if (is_new) out.emplace_back(key.text, view);
-    else out[it->second].second = view;
+    if (is_new)
+      out.emplace_back(key.text, view);
+    else
+      out[it->second].second = view;
   }
   constexpr std::string_view kPrefix = "module.";
   auto prefixed = [&](const auto& entry) { return entry.first.starts_with(kPrefix); };
@@ -89,8 +95,8 @@ int64_t check_view(const View& view, const Storage& storage, const std::string& 
     overflow |= view.stride[i] < 0 || __builtin_mul_overflow(std::max<int64_t>(view.shape[i] - 1, 0), view.stride[i], &span) ||
                 __builtin_add_overflow(last, span, &last);
   }
-  CHECK(!overflow && (elements == 0 || last < storage.numel), where, ": shape ", list(view.shape), " stride ", list(view.stride), " offset ",
-        view.offset, " does not fit a storage of ", storage.numel, " elements");
+  CHECK(!overflow && (elements == 0 || last < storage.numel), where, ": shape ", list(view.shape), " stride ", list(view.stride),
+        " offset ", view.offset, " does not fit a storage of ", storage.numel, " elements");
   CHECK(elements <= storage.numel, where, ": shape ", list(view.shape), " repeats elements of a storage of ", storage.numel);
   return *bytes;
 }
@@ -132,7 +138,8 @@ StateDict materialise_all(const Pickle& p, const std::string& file, uint64_t fil
     const auto& [name, view] = named[i];
     const Storage& storage = p.storages[static_cast<size_t>(view->storage)];
     total += check_view(*view, storage, cat(file, ": tensor '", brief(name), "'"));
-    CHECK(total <= kMaxSharing * static_cast<int64_t>(file_size), file, ": the tensors are over ", kMaxSharing, " times larger than the file");
+    CHECK(total <= kMaxSharing * static_cast<int64_t>(file_size), file, ": the tensors are over ", kMaxSharing,
+          " times larger than the file");
     by_key[storage.key].push_back(i);
     out.entries.emplace_back(name, Tensor());
   }
@@ -141,7 +148,8 @@ StateDict materialise_all(const Pickle& p, const std::string& file, uint64_t fil
     for (size_t i : users) {
       const Storage& storage = p.storages[static_cast<size_t>(named[i].second->storage)];
       int64_t expected = *tensor_bytes({storage.numel}, storage.dtype);
-      CHECK(static_cast<int64_t>(data.size()) == expected, file, ": storage '", brief(key), "' has ", data.size(), " bytes, expected ", expected);
+      CHECK(static_cast<int64_t>(data.size()) == expected, file, ": storage '", brief(key), "' has ", data.size(), " bytes, expected ",
+            expected);
       out.entries[i].second = materialise(*named[i].second, storage, data);
     }
   }
@@ -271,7 +279,8 @@ StateDict parse_legacy(std::string_view bytes, const std::string& file) {
 
 StateDict parse_pth(std::string_view bytes, const std::string& file) {
   if (bytes.starts_with("PK\3\4")) return parse_zip(bytes, file);
-  CHECK(!bytes.empty() && bytes[0] == '\x80', file, ": byte 0: expected a zip archive (PK) or a pickle, the two forms of PyTorch checkpoints");
+  CHECK(!bytes.empty() && bytes[0] == '\x80', file,
+        ": byte 0: expected a zip archive (PK) or a pickle, the two forms of PyTorch checkpoints");
   return parse_legacy(bytes, file);
 }
 

@@ -46,7 +46,8 @@ std::vector<int64_t> integers(const Json& entry, const char* field, const std::s
   CHECK(it != entry.end() && it->is_array(), where, ": expected an array '", field, "'");
   std::vector<int64_t> out;
   for (const Json& v : *it) {
-    CHECK(v.is_number_unsigned() && v.get<uint64_t>() <= INT64_MAX, where, ": '", field, "' holds ", brief(v.dump(-1, ' ', false, Json::error_handler_t::replace)), ", expected a count");
+    CHECK(v.is_number_unsigned() && v.get<uint64_t>() <= INT64_MAX, where, ": '", field, "' holds ",
+          brief(v.dump(-1, ' ', false, Json::error_handler_t::replace)), ", expected a count");
     out.push_back(v.get<int64_t>());
   }
   return out;
@@ -103,7 +104,8 @@ TensorFile parse_safetensors(std::string_view bytes, const std::string& file) {
     at = e.end;
   }
   CHECK(at == static_cast<int64_t>(data.size()), file, ": ", data.size(), " bytes of data, expected ", at);
-  for (const Entry& e : entries) out.tensors.emplace_back(e.name, tensor_from(Shape(e.dims), e.dtype, data.substr(e.begin, e.end - e.begin)));
+  for (const Entry& e : entries)
+    out.tensors.emplace_back(e.name, tensor_from(Shape(e.dims), e.dtype, data.substr(e.begin, e.end - e.begin)));
   return out;
 }
 

@@ -1,5 +1,6 @@
-// safetensors: u64 header length, a JSON object {"name": {"dtype","shape","data_offsets"}, "__metadata__": {string: string}}, then the data:
-// little-endian, row-major, without holes or overlaps. Canonical form of every model file (nn/io/model_file.h), readable by any Python user.
+// safetensors: u64 header length, a JSON object {"name": {"dtype","shape","data_offsets"}, "__metadata__": {string: string}}, then the
+// data: little-endian, row-major, without holes or overlaps. Canonical form of every model file (nn/io/model_file.h), readable by any
+// Python user.
 #pragma once
 #include <map>
 #include <string>

@@ -12,18 +12,22 @@ namespace {
 
 using Kind = Value::Kind;
 // A value taken from the memo costs a byte or two of the file but may be long, so what an opcode copies is bounded, not just its bytes.
-constexpr size_t kMaxValues = size_t{1} << 22;  // the largest checkpoints have some 100,000
-constexpr size_t kMaxItems = size_t{1} << 24;   // of all containers together
+constexpr size_t kMaxValues = size_t{1} << 20;  // the largest checkpoints have some 100,000
+constexpr size_t kMaxItems = size_t{1} << 22;   // of all containers together
 constexpr size_t kMaxKey = 255;                 // of a storage
 
+// clang-format off
 enum Op : uint8_t {
-  kMark = '(', kStop = '.', kPop = '0', kPopMark = '1', kNone = 'N', kPersistent = 'Q', kReduce = 'R', kBuild = 'b', kGlobal = 'c',
-  kFloat = 'G', kInt4 = 'J', kInt1 = 'K', kInt2 = 'M', kLong1 = 0x8a, kLong4 = 0x8b, kTrue = 0x88, kFalse = 0x89,
-  kString4 = 'T', kString1 = 'U', kText1 = 0x8c, kText4 = 'X', kText8 = 0x8d, kBytes1 = 'C', kBytes4 = 'B', kBytes8 = 0x8e, kByteArray8 = 0x96,
-  kEmptyTuple = ')', kTuple = 't', kTuple1 = 0x85, kTuple2 = 0x86, kTuple3 = 0x87,
+  kProtocol = 0x80, kFrame = 0x95, kStop = '.', kMark = '(', kPop = '0', kPopMark = '1',
+  kNone = 'N', kTrue = 0x88, kFalse = 0x89, kInt1 = 'K', kInt2 = 'M', kInt4 = 'J', kLong1 = 0x8a, kLong4 = 0x8b, kFloat = 'G',
+  kText1 = 0x8c, kText4 = 'X', kText8 = 0x8d, kString1 = 'U', kString4 = 'T',  // Python 2's str
+  kBytes1 = 'C', kBytes4 = 'B', kBytes8 = 0x8e, kByteArray8 = 0x96,
+  kEmptyTuple = ')', kTuple1 = 0x85, kTuple2 = 0x86, kTuple3 = 0x87, kTuple = 't',
   kEmptyList = ']', kAppend = 'a', kAppends = 'e', kEmptyDict = '}', kSetItem = 's', kSetItems = 'u',
-  kGet1 = 'h', kGet4 = 'j', kPut1 = 'q', kPut4 = 'r', kMemoize = 0x94, kProtocol = 0x80, kFrame = 0x95, kStackGlobal = 0x93,
+  kPut1 = 'q', kPut4 = 'r', kMemoize = 0x94, kGet1 = 'h', kGet4 = 'j',
+  kGlobal = 'c', kStackGlobal = 0x93, kPersistent = 'Q', kReduce = 'R', kBuild = 'b',
 };
+// clang-format on
 
 constexpr const char* kOrderedDict = "collections OrderedDict";
 constexpr const char* kTensor = "torch._utils _rebuild_tensor_v2";
@@ -116,16 +120,26 @@ class Machine {
   // --- opcodes, by family; each returns whether the opcode was one of its own ----------------------------------------------------------
   bool scalar(uint8_t op) {
     switch (op) {
-      case kNone: return push(Value{});
-      case kTrue: return push({.kind = Kind::boolean, .integer = 1});
-      case kFalse: return push({.kind = Kind::boolean, .integer = 0});
-      case kInt1: return push_integer(static_cast<int64_t>(in_.number(1, "an integer")));
-      case kInt2: return push_integer(static_cast<int64_t>(in_.number(2, "an integer")));
-      case kInt4: return push_integer(static_cast<int32_t>(in_.number(4, "an integer")));
-      case kLong1: return push_long(in_.number(1, "a length"));
-      case kLong4: return push_long(in_.number(4, "a length"));
-      case kFloat: return push({.kind = Kind::real, .real = std::bit_cast<double>(__builtin_bswap64(in_.number(8, "a number")))});
-      default: return false;
+      case kNone:
+        return push(Value{});
+      case kTrue:
+        return push({.kind = Kind::boolean, .integer = 1});
+      case kFalse:
+        return push({.kind = Kind::boolean, .integer = 0});
+      case kInt1:
+        return push_integer(static_cast<int64_t>(in_.number(1, "an integer")));
+      case kInt2:
+        return push_integer(static_cast<int64_t>(in_.number(2, "an integer")));
+      case kInt4:
+        return push_integer(static_cast<int32_t>(in_.number(4, "an integer")));
+      case kLong1:
+        return push_long(in_.number(1, "a length"));
+      case kLong4:
+        return push_long(in_.number(4, "a length"));
+      case kFloat:
+        return push({.kind = Kind::real, .real = std::bit_cast<double>(__builtin_bswap64(in_.number(8, "a number")))});
+      default:
+        return false;
     }
   }
   bool push_integer(int64_t v) { return push({.kind = Kind::integer, .integer = v}); }
@@ -139,13 +153,23 @@ class Machine {
 
   bool text(uint8_t op) {
     switch (op) {
-      case kText1: case kString1: return push_text(Kind::text, 1);
-      case kText4: case kString4: return push_text(Kind::text, 4);
-      case kText8: return push_text(Kind::text, 8);
-      case kBytes1: return push_text(Kind::bytes, 1);
-      case kBytes4: return push_text(Kind::bytes, 4);
-      case kBytes8: case kByteArray8: return push_text(Kind::bytes, 8);
-      default: return false;
+      case kText1:
+      case kString1:
+        return push_text(Kind::text, 1);
+      case kText4:
+      case kString4:
+        return push_text(Kind::text, 4);
+      case kText8:
+        return push_text(Kind::text, 8);
+      case kBytes1:
+        return push_text(Kind::bytes, 1);
+      case kBytes4:
+        return push_text(Kind::bytes, 4);
+      case kBytes8:
+      case kByteArray8:
+        return push_text(Kind::bytes, 8);
+      default:
+        return false;
     }
   }
   bool push_text(Kind kind, int length_bytes) {
@@ -155,19 +179,37 @@ class Machine {
 
   bool container(uint8_t op) {
     switch (op) {
-      case kMark: marks_.push_back(stack_.size()); return true;
-      case kPop: pop(); return true;
-      case kPopMark: pop_mark(); return true;
-      case kEmptyTuple: return push({.kind = Kind::tuple});
-      case kTuple1: case kTuple2: case kTuple3: return push({.kind = Kind::tuple, .items = pop(size_t{op} - kTuple1 + 1)});
-      case kTuple: return push({.kind = Kind::tuple, .items = pop_mark()});
-      case kEmptyList: return push({.kind = Kind::list});
-      case kAppend: return extend(pop(1), Kind::list);
-      case kAppends: return extend(pop_mark(), Kind::list);
-      case kEmptyDict: return push({.kind = Kind::dict});
-      case kSetItem: return extend(pop(2), Kind::dict);
-      case kSetItems: return extend(pop_mark(), Kind::dict);
-      default: return false;
+      case kMark:
+        marks_.push_back(stack_.size());
+        return true;
+      case kPop:
+        pop();
+        return true;
+      case kPopMark:
+        pop_mark();
+        return true;
+      case kEmptyTuple:
+        return push({.kind = Kind::tuple});
+      case kTuple1:
+      case kTuple2:
+      case kTuple3:
+        return push({.kind = Kind::tuple, .items = pop(size_t{op} - kTuple1 + 1)});
+      case kTuple:
+        return push({.kind = Kind::tuple, .items = pop_mark()});
+      case kEmptyList:
+        return push({.kind = Kind::list});
+      case kAppend:
+        return extend(pop(1), Kind::list);
+      case kAppends:
+        return extend(pop_mark(), Kind::list);
+      case kEmptyDict:
+        return push({.kind = Kind::dict});
+      case kSetItem:
+        return extend(pop(2), Kind::dict);
+      case kSetItems:
+        return extend(pop_mark(), Kind::dict);
+      default:
+        return false;
     }
   }
   bool extend(const std::vector<int>& items, Kind kind) {
@@ -185,17 +227,28 @@ class Machine {
 
   bool memo(uint8_t op) {
     switch (op) {
-      case kPut1: memo_[in_.number(1, "a memo index")] = top(); return true;
-      case kPut4: memo_[in_.number(4, "a memo index")] = top(); return true;
+      case kPut1:
+        memo_[in_.number(1, "a memo index")] = top();
+        return true;
+      case kPut4:
+        memo_[in_.number(4, "a memo index")] = top();
+        return true;
       case kMemoize: {
         size_t next = memo_.size();
         memo_[next] = top();
         return true;
       }
-      case kGet1: push(recall(in_.number(1, "a memo index"))); return true;
-      case kGet4: push(recall(in_.number(4, "a memo index"))); return true;
-      case kFrame: in_.number(8, "a frame length"); return true;  // frames only help readers of pipes
-      default: return false;
+      case kGet1:
+        push(recall(in_.number(1, "a memo index")));
+        return true;
+      case kGet4:
+        push(recall(in_.number(4, "a memo index")));
+        return true;
+      case kFrame:
+        in_.number(8, "a frame length");
+        return true;  // frames only help readers of pipes
+      default:
+        return false;
     }
   }
   int recall(uint64_t index) {
@@ -215,7 +268,8 @@ class Machine {
         for (int id : names) expect(id, Kind::text, "module and name");
         return push_global(at(names[0]).text + " " + at(names[1]).text);
       }
-      case kPersistent: return push_storage(pop());
+      case kPersistent:
+        return push_storage(pop());
       case kReduce: {
         auto call = pop(2);
         expect(call[0], Kind::global, "something to call");
@@ -227,7 +281,8 @@ class Machine {
         pop();
         expect(top(), Kind::dict, "an OrderedDict below its state");
         return true;
-      default: return false;
+      default:
+        return false;
     }
   }
   bool push_global(std::string name) {
@@ -240,7 +295,8 @@ class Machine {
     expect(id, Kind::tuple, "a persistent id ('storage', type, key, location, numel)");
     const std::vector<int>& items = at(id).items;
     bool six = items.size() == 6 && at(items[5]).kind == Kind::none;
-    if ((items.size() != 5 && !six) || at(items[0]).text != "storage") fail("expected a persistent id ('storage', type, key, location, numel)");
+    if ((items.size() != 5 && !six) || at(items[0]).text != "storage")
+      fail("expected a persistent id ('storage', type, key, location, numel)");
     const Dtype* dtype = storage_dtype(at(items[1]).text);
     if (at(items[1]).kind != Kind::global || !dtype) fail("expected a storage type");
     expect(items[2], Kind::text, "a storage key");
@@ -262,7 +318,8 @@ class Machine {
     // (storage, offset, size, stride, requires_grad, hooks[, metadata])
     if (args.size() != 6 && args.size() != 7) fail("_rebuild_tensor_v2: expected 6 arguments");
     expect(args[0], Kind::storage, "a storage");
-    View view{static_cast<int>(at(args[0]).integer), integer(args[1], "a storage offset"), integers(args[2], "a size"), integers(args[3], "a stride")};
+    View view{static_cast<int>(at(args[0]).integer), integer(args[1], "a storage offset"), integers(args[2], "a size"),
+              integers(args[3], "a stride")};
     if (view.shape.size() != view.stride.size()) fail("size and stride differ in length");
     out_.views.push_back(std::move(view));
     return make({.kind = Kind::tensor, .integer = static_cast<int64_t>(out_.views.size() - 1)});

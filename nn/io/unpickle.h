@@ -15,7 +15,7 @@ namespace vitrine::io {
 struct Value {
   enum class Kind : uint8_t { none, boolean, integer, real, text, bytes, list, tuple, dict, global, storage, tensor };
   Kind kind = Kind::none;
-  int64_t integer = 0;     // of integer and boolean; index into storages or views of storage and tensor
+  int64_t integer = 0;  // of integer and boolean; index into storages or views of storage and tensor
   double real = 0;
   std::string text;        // of text and bytes; "module name" of global. An integer beyond 64 bits is kept as its bytes, least first
   std::vector<int> items;  // of list and tuple; of dict: key, value, key, value, ... (a repeated key replaces the earlier one)

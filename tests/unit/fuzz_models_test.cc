@@ -38,12 +38,24 @@ std::string mutate(std::string s, Philox& rng) {
   for (uint64_t edits = 1 + rng.below(4); edits > 0 && !s.empty(); --edits) {
     size_t at = rng.below(s.size()), n = 1 + rng.below(std::min<size_t>(16, s.size() - at));
     switch (rng.below(6)) {
-      case 0: s[at] = static_cast<char>(s[at] ^ 1 << rng.below(8)); break;
-      case 1: s[at] = static_cast<char>(rng.next()); break;
-      case 2: std::fill_n(s.begin() + static_cast<std::ptrdiff_t>(at), n, rng.below(2) ? '\xff' : '\0'); break;
-      case 3: s.erase(at, n); break;
-      case 4: s.insert(rng.below(s.size()), s.substr(at, n)); break;
-      default: s.replace(rng.below(s.size()), n, s.substr(at, n)); break;
+      case 0:
+        s[at] = static_cast<char>(s[at] ^ 1 << rng.below(8));
+        break;
+      case 1:
+        s[at] = static_cast<char>(rng.next());
+        break;
+      case 2:
+        std::fill_n(s.begin() + static_cast<std::ptrdiff_t>(at), n, rng.below(2) ? '\xff' : '\0');
+        break;
+      case 3:
+        s.erase(at, n);
+        break;
+      case 4:
+        s.insert(rng.below(s.size()), s.substr(at, n));
+        break;
+      default:
+        s.replace(rng.below(s.size()), n, s.substr(at, n));
+        break;
     }
   }
   return s;
@@ -59,7 +71,7 @@ void fuzz(const std::string& valid, F parse) {
 
 // A network of a convolution with bias, prelu, batch norm, flattening and a matrix.
 std::string small_onnx() {
-  io::onnx::ModelProto model;
+  onnx::ModelProto model;
   model.add_opset_import()->set_version(11);
   auto& g = *model.mutable_graph();
   auto* in = g.add_input();

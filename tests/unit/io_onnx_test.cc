@@ -10,18 +10,19 @@
 #include "nn/io/onnx.h"
 #include "nn/io/onnx.pb.h"
 #include "nn/io/onnx_tensor.h"
+#include "nn/network.h"
 #include "tests/unit/io_testing.h"
 
 namespace vitrine {
 namespace {
 
-using Attr = io::onnx::AttributeProto;
+using Attr = onnx::AttributeProto;
 
 // Builds a model file node by node.
 struct Builder {
-  io::onnx::ModelProto model;
+  onnx::ModelProto model;
   Philox rng{7};
-  io::onnx::GraphProto& graph() { return *model.mutable_graph(); }
+  onnx::GraphProto& graph() { return *model.mutable_graph(); }
 
   explicit Builder(std::vector<int64_t> input = {0, 3, 6, 5}, int opset = 11) {
     model.set_ir_version(6);
@@ -32,8 +33,10 @@ struct Builder {
     type->set_elem_type(1);
     for (int64_t extent : input) {
       auto* dim = type->mutable_shape()->add_dim();
-      if (extent) dim->set_dim_value(extent);
-      else dim->set_dim_param("None");
+      if (extent)
+        dim->set_dim_value(extent);
+      else
+        dim->set_dim_param("None");
     }
   }
   std::string weights(const std::string& name, Shape shape, double low = -1, double high = 1) {
@@ -77,7 +80,10 @@ struct Builder {
 
 // The ONNX file as its specification reads, in f64 and N,C,H,W; nothing is shared with the importer but decode().
 struct Reference {
-  struct Array { std::vector<int64_t> dims; std::vector<double> v; };
+  struct Array {
+    std::vector<int64_t> dims;
+    std::vector<double> v;
+  };
   std::map<std::string, Array> values;
 
   static Array array(const Tensor& t) { return {{t.shape().begin(), t.shape().end()}, t.values<double>()}; }
@@ -95,7 +101,8 @@ struct Reference {
     }
     return a.v[static_cast<size_t>(offset)];
   }
-  static Array conv(const Array& x, const Array& w, const Array* b, const std::vector<int64_t>& pad, const std::vector<int64_t>& stride, int64_t group) {
+  static Array conv(const Array& x, const Array& w, const Array* b, const std::vector<int64_t>& pad, const std::vector<int64_t>& stride,
+                    int64_t group) {
     int64_t n = x.dims[0], ic = w.dims[1], kh = w.dims[2], kw = w.dims[3], oc = w.dims[0];
     int64_t oh = (x.dims[2] + 2 * pad[0] - kh) / stride[0] + 1, ow = (x.dims[3] + 2 * pad[1] - kw) / stride[1] + 1;
     Array y{{n, oc, oh, ow}, {}};
@@ -106,7 +113,8 @@ struct Reference {
         int64_t dx = k % kw, dy = k / kw % kh, c = k / kw / kh, px = ox * stride[1] + dx - pad[1], py = oy * stride[0] + dy - pad[0];
         if (px < 0 || py < 0 || px >= x.dims[3] || py >= x.dims[2]) continue;
         int64_t channel = o / (oc / group) * ic + c;
-        sum += x.v[static_cast<size_t>(((m * x.dims[1] + channel) * x.dims[2] + py) * x.dims[3] + px)] * w.v[static_cast<size_t>(o * ic * kh * kw + k)];
+        sum += x.v[static_cast<size_t>(((m * x.dims[1] + channel) * x.dims[2] + py) * x.dims[3] + px)] *
+               w.v[static_cast<size_t>(o * ic * kh * kw + k)];
       }
       y.v.push_back(sum);
     }
@@ -124,7 +132,7 @@ struct Reference {
     return y;
   }
 
-  Array eval(const io::onnx::NodeProto& n) {
+  Array eval(const onnx::NodeProto& n) {
     std::string op = n.op_type();
     std::map<std::string, const Attr*> attrs;
     for (auto& a : n.attribute()) attrs[a.name()] = &a;
@@ -138,11 +146,14 @@ struct Reference {
     auto each = [&](auto f) {
       for (size_t i = 0; i < y.v.size(); ++i) y.v[i] = f(static_cast<int64_t>(i));
     };
-    auto channel = [&](int64_t i) { return static_cast<size_t>(y.dims.size() == 4 ? i / (y.dims[2] * y.dims[3]) % y.dims[1] : i % y.dims[1]); };
+    auto channel = [&](int64_t i) {
+      return static_cast<size_t>(y.dims.size() == 4 ? i / (y.dims[2] * y.dims[3]) % y.dims[1] : i % y.dims[1]);
+    };
     const std::vector<double> x = y.v;
     auto at = [&](int64_t i) { return x[static_cast<size_t>(i)]; };
     if (op == "Identity" || op == "Dropout") return y;
-    if (op == "Conv") return conv(y, in(1), n.input_size() > 2 ? &in(2) : nullptr, ints("pads", {0, 0}), ints("strides", {1, 1}), integer("group", 1));
+    if (op == "Conv")
+      return conv(y, in(1), n.input_size() > 2 ? &in(2) : nullptr, ints("pads", {0, 0}), ints("strides", {1, 1}), integer("group", 1));
     if (op == "PRelu") return each([&](int64_t i) { return at(i) > 0 ? at(i) : at(i) * broadcast(in(1), y.dims, i); }), y;
     if (op == "Relu") return each([&](int64_t i) { return std::max(at(i), 0.0); }), y;
     if (op == "Sigmoid") return each([&](int64_t i) { return 1 / (1 + std::exp(-at(i))); }), y;
@@ -183,12 +194,13 @@ struct Reference {
     }
     if (in(1).v.size() > y.v.size()) y.dims = in(1).dims, y.v.resize(in(1).v.size());
     return each([&](int64_t i) {
-      double a = broadcast(in(0), y.dims, i), b = broadcast(in(1), y.dims, i);
-      return op == "Add" ? a + b : op == "Sub" ? a - b : op == "Mul" ? a * b : a / b;
-    }), y;
+             double a = broadcast(in(0), y.dims, i), b = broadcast(in(1), y.dims, i);
+             return op == "Add" ? a + b : op == "Sub" ? a - b : op == "Mul" ? a * b : a / b;
+           }),
+           y;
   }
   std::vector<double> run(const std::string& bytes, const Array& input) {
-    io::onnx::ModelProto model;
+    onnx::ModelProto model;
     EXPECT_TRUE(model.ParseFromString(bytes));
     for (auto& t : model.graph().initializer()) values[t.name()] = array(io::decode(t, ""));
     values[model.graph().input(0).name()] = input;
@@ -276,13 +288,13 @@ TEST(Onnx, SqueezeExciteTransposeAndFlattenedOutput) {
   std::string gate = b.node("Sigmoid", {b.node("Conv", {b.node("GlobalAveragePool", {x}), b.weights("se", {4, 4, 1, 1})})});
   x = b.node("Mul", {x, gate});
   x = b.node("Relu", {x});
-  check_file(b.bytes(x));                                                                // an image as output
-  check_file(b.bytes(b.node("Flatten", {x})));                                           // flattened: in ONNX's order of columns
-  check_file(b.bytes(b.node("Flatten", {b.node("GlobalAveragePool", {x})})));            // the mean of an image
+  check_file(b.bytes(x));                                                      // an image as output
+  check_file(b.bytes(b.node("Flatten", {x})));                                 // flattened: in ONNX's order of columns
+  check_file(b.bytes(b.node("Flatten", {b.node("GlobalAveragePool", {x})})));  // the mean of an image
   check_file(b.bytes(b.node("Transpose", {x}, {{"perm", {0, 2, 3, 1}}})));
   check_file(b.bytes(b.node("Mul", {b.weights("s", {1}), b.node("Flatten", {x})})));
   check_file(b.bytes(b.bn(b.node("Flatten", {x}), "flat", 120)));
-  check_file(b.bytes(b.node("Add", {x, b.weights("map", {4, 6, 5})})));                  // one constant per pixel
+  check_file(b.bytes(b.node("Add", {x, b.weights("map", {4, 6, 5})})));  // one constant per pixel
 }
 
 TEST(Onnx, ExportMergesBiasesAndNamesItsEnds) {
@@ -291,7 +303,7 @@ TEST(Onnx, ExportMergesBiasesAndNamesItsEnds) {
   x = b.node("Gemm", {b.node("Flatten", {x}), b.weights("fc", {5, 120}), b.weights("output", {5})}, {}, {{"transB", 1}});
   TemporaryFile file("merged.onnx");
   io::export_onnx(file.path, io::parse_onnx(b.bytes(x), "f"));
-  io::onnx::ModelProto p;
+  onnx::ModelProto p;
   ASSERT_TRUE(p.ParseFromString(read_file(file.path)));
   EXPECT_EQ(p.ir_version(), 6);
   EXPECT_EQ(p.opset_import(0).version(), 11);
@@ -308,7 +320,7 @@ TEST(Onnx, ExportMergesBiasesAndNamesItsEnds) {
   check_file(b.bytes(x));
 }
 
-TEST(Onnx, OperatorsOfTheReferenceExportsAreSupported) {  // check 26, as far as op names go
+TEST(Onnx, OperatorsOfTheReferenceExportsAreSupported) {  // check 26
   Builder b;
   std::string message = error_of([&] { io::parse_onnx(b.bytes(b.node("LSTM", {"data"})), "f.onnx"); });
   EXPECT_TRUE(contains(message, "f.onnx: node 0 'n1' (LSTM): operator is not supported, expected one of Add ")) << message;
@@ -316,6 +328,24 @@ TEST(Onnx, OperatorsOfTheReferenceExportsAreSupported) {  // check 26, as far as
   ASSERT_EQ(histogram.size(), 3u);
   for (const auto& [name, network] : histogram.items())
     for (const auto& [op, count] : network["ops"].items()) EXPECT_TRUE(contains(message + " ", " " + op + " ")) << op;
+}
+
+// Check 26 on our own export: the same nodes as the reference's, except that it has folded the BatchNorms that follow a convolution.
+TEST(Onnx, ExportedIResNetHasTheReferenceOperators) {
+  auto histogram = nlohmann::json::parse(read_file(golden("io/onnx_op_histogram.json")));
+  Model m = nn::make_model("iresnet18", 1, {.channels = 0.25});
+  TemporaryFile file("iresnet18.onnx");
+  io::export_onnx(file.path, m);
+  onnx::ModelProto p;
+  ASSERT_TRUE(p.ParseFromString(read_file(file.path)));
+  std::map<std::string, int> ops, expected = histogram["iresnet18"]["ops"];
+  for (auto& n : p.graph().node()) ++ops[n.op_type()];
+  expected["BatchNormalization"] += 8 * 2 - 8 + 3 + 1;  // per block bn2 is kept by both; ours has bn3, the shortcut's and the stem's
+  EXPECT_EQ(ops, expected);
+  Model back = io::import_onnx(file.path);
+  EXPECT_EQ(back.info.at("mean"), m.info.at("mean"));
+  Tensor x = random_images({1, 112, 112, 3});
+  EXPECT_EQ(run(back.graph, back.tensors, {x})[0].values<float>(), run(m.graph, m.tensors, {x})[0].values<float>());
 }
 
 TEST(Onnx, RefusesWithReason) {
@@ -328,7 +358,9 @@ TEST(Onnx, RefusesWithReason) {
     refuse(b, build(b), text);
   };
   with("'nothing' is not known here", [](Builder& b) { return b.node("Relu", {"nothing"}); });
-  with("expected the same on opposite sides", [](Builder& b) { return b.node("Conv", {"data", b.weights("w", {4, 3, 3, 3})}, {{"pads", {0, 0, 1, 1}}}); });
+  with("expected the same on opposite sides", [](Builder& b) {
+    return b.node("Conv", {"data", b.weights("w", {4, 3, 3, 3})}, {{"pads", {0, 0, 1, 1}}});
+  });
   with("expected 2 integers", [](Builder& b) { return b.node("Conv", {"data", b.weights("w", {4, 3, 3, 3})}, {{"strides", {1}}}); });
   with("expected 4 integers from 0 to 16384", [](Builder& b) {
     return b.node("Conv", {"data", b.weights("w", {4, 3, 3, 3})}, {{"pads", {INT64_MAX, 0, INT64_MAX, 0}}});
@@ -338,7 +370,9 @@ TEST(Onnx, RefusesWithReason) {
   with("slope [5], expected one number for each of 3", [](Builder& b) { return b.node("PRelu", {"data", b.weights("s", {5})}); });
   with("expected 90 inputs", [](Builder& b) { return b.node("MatMul", {b.node("Flatten", {"data"}), b.weights("w", {91, 2})}); });
   with("expected [N,-1]", [](Builder& b) { return b.node("Reshape", {"data", b.integers("s", {1, 6, 3, 5})}); });
-  with("expected alpha 1", [](Builder& b) { return b.node("Gemm", {b.node("Flatten", {"data"}), b.weights("w", {90, 2})}, {}, {{"transA", 1}}); });
+  with("expected alpha 1", [](Builder& b) {
+    return b.node("Gemm", {b.node("Flatten", {"data"}), b.weights("w", {90, 2})}, {}, {{"transA", 1}});
+  });
   with("does not broadcast", [](Builder& b) { return b.node("Add", {"data", b.weights("w", {2, 1, 1})}); });
   with("both inputs are constants", [](Builder& b) { return b.node("Add", {b.weights("v", {2}), b.weights("w", {2})}); });
   with("expected a computed value", [](Builder& b) { return b.weights("w", {2}); });
@@ -349,7 +383,7 @@ TEST(Onnx, RefusesWithReason) {
   });
   with("data lies in another file", [](Builder& b) {
     b.weights("w", {3});
-    b.graph().mutable_initializer(0)->set_data_location(io::onnx::TensorProto::EXTERNAL);
+    b.graph().mutable_initializer(0)->set_data_location(onnx::TensorProto::EXTERNAL);
     return b.node("PRelu", {"data", "w"});
   });
   Builder old({0, 3, 6, 5}, 6), sizeless({0, 3, 0, 0}), huge({0, 3, 1 << 20, 5}), list({0, 3, 4});

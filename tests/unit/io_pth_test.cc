@@ -23,8 +23,9 @@ void expect_equal(const StateDict& a, const StateDict& b, const std::string& wha
 }
 
 TEST(Pth, AllTensorsOfTheFixture) {
-  const std::map<std::string, Dtype> dtypes = {{"float32", Dtype::f32}, {"float64", Dtype::f64}, {"float16", Dtype::f16}, {"bfloat16", Dtype::bf16},
-                                               {"int64", Dtype::i64},   {"int32", Dtype::i32},   {"uint8", Dtype::u8},    {"bool", Dtype::b8}};
+  const std::map<std::string, Dtype> dtypes = {{"float32", Dtype::f32},   {"float64", Dtype::f64}, {"float16", Dtype::f16},
+                                               {"bfloat16", Dtype::bf16}, {"int64", Dtype::i64},   {"int32", Dtype::i32},
+                                               {"uint8", Dtype::u8},      {"bool", Dtype::b8}};
   Json expected = Json::parse(read_file(golden("io/pth_expected.json")));
   StateDict state = read("backbone.pth");
   ASSERT_EQ(state.entries.size(), 18u);
@@ -72,7 +73,8 @@ TEST(Pth, EveryProtocolInBothContainers) {
 }
 
 TEST(Pth, NestedCheckpoints) {
-  for (auto* name : {"nested_insightface.pth", "nested_net.pth", "nested_deep.pth", "nested_only.pth"}) expect_equal(read(name), made_state(), name);
+  for (auto* name : {"nested_insightface.pth", "nested_net.pth", "nested_deep.pth", "nested_only.pth"})
+    expect_equal(read(name), made_state(), name);
   std::string message = error_of([] { read("bad_ambiguous.pth"); });
   EXPECT_TRUE(contains(message, "one, two")) << message;
 }
@@ -108,7 +110,7 @@ TEST(Pth, HostilePickles) {
   EXPECT_TRUE(contains(message, "values are left on the stack")) << message;
   message = error_of([&] { pickle("}K\1a"s); });
   EXPECT_TRUE(contains(message, "expected a list below the items")) << message;
-  message = error_of([&] { pickle(std::string((size_t{1} << 22) + 1, 'N')); });
+  message = error_of([&] { pickle(std::string((size_t{1} << 20) + 1, 'N')); });
   EXPECT_TRUE(contains(message, "more than")) << message;
   // OrderedDict(list of 65536 pairs), again and again.
   std::string many = "ccollections\nOrderedDict\nq\0]q\1("s;

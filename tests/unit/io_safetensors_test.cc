@@ -82,13 +82,15 @@ TEST(Safetensors, RefusesWithReason) {
       {with_header(one(R"("dtype":"U8","shape":[4294967296,4294967296,0],"data_offsets":[0,0])"), 0), "is not supported"},
       {with_header(one(R"("dtype":"U8","shape":[1,1,1,1,1,1,1],"data_offsets":[0,1])"), 1), "at most 6 extents"},
       {with_header(one(R"("dtype":"U8","shape":[1],"data_offsets":[1,0])"), 1), "expected [begin,end]"},
-      {with_header(R"({"a":{"dtype":"U8","shape":[1],"data_offsets":[0,1]},"a":{"dtype":"U8","shape":[1],"data_offsets":[1,2]}})", 2), "appears twice"},
+      {with_header(R"({"a":{"dtype":"U8","shape":[1],"data_offsets":[0,1]},"a":{"dtype":"U8","shape":[1],"data_offsets":[1,2]}})", 2),
+       "appears twice"},
       {with_header(R"({"__metadata__":{"k":1}})", 0), "expected a string"},
       {with_header(std::string(1000000, '['), 0), "expected '{'"},
       {with_header("{\"a\":" + std::string(1000000, '['), 0), "nested deeper than 3 levels"},
       {std::string("\xff\xff\xff\xff\xff\xff\xff\x7f{}", 10), "expected at most 100000000"},
   };
-  for (const auto& [bytes, text] : cases) EXPECT_TRUE(contains(safetensors_error(bytes), text)) << text << " / " << safetensors_error(bytes);
+  for (const auto& [bytes, text] : cases)
+    EXPECT_TRUE(contains(safetensors_error(bytes), text)) << text << " / " << safetensors_error(bytes);
   TemporaryFile out("bad.safetensors");
   Tensor t = Tensor::zeros({1});
   EXPECT_TRUE(contains(error_of([&] { io::write_safetensors(out.path, {{{"a", t}, {"a", t}}, {}}); }), "name is taken"));

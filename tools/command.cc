@@ -1,0 +1,81 @@
+#include "tools/command.h"
+
+#include <fstream>
+#include <iostream>
+#include <map>
+
+#include "engine/core/device.h"
+#include "engine/core/error.h"
+#include "engine/core/parallel.h"
+#include "nn/io/bytes.h"
+#include "tools/run_record.h"
+
+namespace vitrine::tools {
+namespace {
+
+struct Entry {
+  const char* help;
+  Action (*describe)(CLI::App&);
+};
+std::map<std::string, Entry>& commands() {
+  static std::map<std::string, Entry> all;
+  return all;
+}
+
+bool json_on_stdout = false;
+
+void add_common(CLI::App& app, Common& c) {
+  app.add_option("--device", c.device, "cpu, cuda or auto")->check(CLI::IsMember({"auto", "cpu", "cuda"}))->capture_default_str();
+  app.add_option("--threads", c.threads, "threads, 0: one per core")->check(CLI::NonNegativeNumber)->capture_default_str();
+  app.add_option("--seed", c.seed, "seed of everything random")->capture_default_str();
+  app.add_option("--json", c.json, "write the result as JSON to this file, - for standard output");
+}
+
+void prepare(const Common& c) {
+  if (c.device == "cuda") backend(Device::cuda);  // an Error that says why, if there is none
+  if (c.threads > 0) set_threads(c.threads);
+  json_on_stdout = c.json == "-";
+}
+
+void deliver(const Common& c, const Json& result) {
+  if (c.json.empty()) return;
+  std::string text = result.dump(2) + "\n";
+  if (c.json == "-") std::cout << text;
+  else io::save_bytes(c.json, [&](std::ostream& out) { out << text; });
+}
+
+}  // namespace
+
+Command::Command(const char* name, const char* help, Action (*describe)(CLI::App&)) { commands()[name] = {help, describe}; }
+
+std::ostream& say() { return json_on_stdout ? std::cerr : std::cout; }
+
+int run_command_line(int argc, char** argv) {
+  CLI::App app{"Vitrine: compresses face-recognition networks and proves what they still can do."};
+  app.require_subcommand(1);
+  app.set_version_flag("--version", build_description());
+  Common common;
+  std::map<CLI::App*, Action> actions;
+  for (auto& [name, entry] : commands()) {
+    CLI::App* sub = app.add_subcommand(name, entry.help);
+    actions[sub] = entry.describe(*sub);
+    add_common(*sub, common);
+  }
+  try {
+    app.parse(argc, argv);
+  } catch (const CLI::ParseError& e) {
+    int code = app.exit(e);
+    return code == 0 ? 0 : 2;
+  }
+  try {
+    prepare(common);
+    set_command_line(argc, argv);
+    deliver(common, actions.at(app.get_subcommands().front())(common));
+    return 0;
+  } catch (const std::exception& e) {
+    std::cerr << "vitrine: " << e.what() << "\n";
+    return 1;
+  }
+}
+
+}  // namespace vitrine::tools

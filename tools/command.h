@@ -1,0 +1,34 @@
+// One file per subcommand: it defines a static Command, which registers itself. Nothing else lists them.
+#pragma once
+#include <CLI/CLI.hpp>
+#include <functional>
+#include <nlohmann/json.hpp>
+#include <string>
+
+namespace vitrine::tools {
+
+using Json = nlohmann::ordered_json;
+
+// Options that every subcommand takes.
+struct Common {
+  std::string device = "auto";
+  int threads = 0;  // 0: one per core
+  uint64_t seed = 1;
+  std::string json;  // file, "-" for standard output, empty: none
+};
+
+// What a subcommand does when its turn comes; it returns its machine-readable result.
+using Action = std::function<Json(const Common&)>;
+
+class Command {
+ public:
+  // `describe` adds options to its CLI::App and returns the action.
+  Command(const char* name, const char* help, Action (*describe)(CLI::App&));
+};
+
+int run_command_line(int argc, char** argv);
+
+// Text for people: standard output, or standard error when the result as JSON takes standard output.
+std::ostream& say();
+
+}  // namespace vitrine::tools

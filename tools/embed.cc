@@ -1,0 +1,84 @@
+// vitrine embed MODEL IMAGES...: embeddings as .npy.
+#include <algorithm>
+#include <filesystem>
+#include <fstream>
+
+#include "data/codec.h"
+#include "engine/ops.h"
+#include "nn/io/bytes.h"
+#include "nn/io/npy.h"
+#include "nn/network.h"
+#include "tools/command.h"
+#include "tools/files.h"
+#include "tools/inference.h"
+
+namespace vitrine::tools {
+namespace {
+
+struct Options {
+  std::string model, out, tensor, names;
+  std::vector<std::string> images;
+  bool flip = false, normalise = false;
+};
+
+// Files as they are, folders as all the images below them, sorted by path.
+std::vector<std::string> expand_paths(const std::vector<std::string>& given) {
+  namespace fs = std::filesystem;
+  std::vector<std::string> files;
+  for (const std::string& path : given) {
+    if (!fs::is_directory(path)) {
+      files.push_back(path);
+      continue;
+    }
+    size_t first = files.size();
+    for (auto& entry : fs::recursive_directory_iterator(path))
+      if (entry.is_regular_file() && data::has_image_extension(entry.path().string())) files.push_back(entry.path().string());
+    std::sort(files.begin() + static_cast<int64_t>(first), files.end());
+  }
+  CHECK(!files.empty(), "embed: no images given");
+  return files;
+}
+
+Tensor embed_tensor(const Model& m, const std::string& file) {
+  Tensor x = io::read_npy(file);
+  CHECK(x.shape().rank() == 4 && x.dtype() == Dtype::f32, file, ": ", str(x.meta()), ": expected f32 N,C,H,W");
+  NoGrad quiet;
+  return run(m.graph, m.tensors, {transpose(x, {0, 2, 3, 1})})[0];
+}
+
+Tensor embed_images(const Model& m, const Options& o) {
+  FileSet set(expand_paths(o.images));
+  Embeddings e = embed(m, set, false, "embed");
+  Tensor y = Tensor::from({e.n, e.dim}, e.values);
+  if (o.flip) y = add(y, Tensor::from({e.n, e.dim}, embed(m, set, true, "embed mirrored").values));
+  if (!o.names.empty())
+    io::save_bytes(o.names, [&](std::ostream& out) {
+      for (int64_t i = 0; i < set.size(); ++i) out << set.name(i) << "\n";
+    });
+  return y;
+}
+
+Json embed_command(const Options& o, const Common& c) {
+  CHECK(o.tensor.empty() != o.images.empty(), "embed: expected either IMAGES or --tensor FILE.npy");
+  Model m = nn::open_model(o.model, c.seed);
+  Tensor y = o.tensor.empty() ? embed_images(m, o) : embed_tensor(m, o.tensor);
+  if (o.normalise) y = l2_normalize(y);
+  io::write_npy(o.out, y);
+  say() << o.out << ": " << str(y.meta()) << "\n";
+  return {{"out", o.out}, {"n", y.shape()[0]}, {"dim", y.shape()[1]}};
+}
+
+Command command("embed", "embeddings of images, or of a raw tensor, as .npy", [](CLI::App& app) -> Action {
+  auto o = std::make_shared<Options>();
+  app.add_option("MODEL", o->model, "a model file or a network's name")->required();
+  app.add_option("IMAGES", o->images, "image files and folders of aligned crops");
+  app.add_option("--out", o->out, "file to write, .npy [N,D] f32")->required();
+  app.add_option("--tensor", o->tensor, "a batch N,C,H,W f32 as .npy, pre-processed already");
+  app.add_option("--names", o->names, "write the images' paths, a line per row");
+  app.add_flag("--flip", o->flip, "add the embedding of the mirrored image");
+  app.add_flag("--normalise", o->normalise, "rows of length 1");
+  return [o](const Common& c) { return embed_command(*o, c); };
+});
+
+}  // namespace
+}  // namespace vitrine::tools

@@ -1,0 +1,61 @@
+// vitrine eval MODEL BENCH...: verification accuracy on pair lists. Embeddings of distinct images are computed once per list.
+#include <filesystem>
+#include <map>
+
+#include "eval/report.h"
+#include "nn/io/npy.h"
+#include "nn/network.h"
+#include "tools/benchmarks.h"
+#include "tools/command.h"
+#include "tools/run_record.h"
+
+namespace vitrine::tools {
+namespace {
+
+struct Options {
+  std::string model, data, pairs, embeddings, names, out;
+  std::vector<std::string> benchmarks;
+  bool flip = true;
+};
+
+Json evaluate(const Options& o, const Common& c) {
+  CHECK(o.embeddings.empty() || o.benchmarks.size() == 1, "--embeddings goes with one benchmark");
+  CHECK(!o.data.empty() || !o.embeddings.empty(), "eval: expected --data DIR, or --embeddings FILE.npy made elsewhere");
+  std::optional<Model> model;
+  if (o.embeddings.empty()) model = nn::open_model(o.model, c.seed);
+  std::vector<eval::ReportRow> rows;
+  Json list = Json::array();
+  for (const std::string& bench : o.benchmarks) {
+    Benchmark b = open_benchmark(bench, o.data, o.pairs);
+    eval::Verification v = model ? verify_model(*model, b, o.data, o.flip) : verify_embeddings(b, o.embeddings, o.names);
+    rows.push_back({b.name, v});
+    list.push_back(to_json(b, v));
+  }
+  say() << eval::report_table(rows);
+  Json result{{"model", o.model}, {"flip", o.flip}, {"benchmarks", list}};
+  if (!o.out.empty()) {
+    RunRecord record(o.out, c);
+    record.input("model", o.model);
+    if (!o.data.empty()) record.input("data", o.data);
+    record.config("flip", o.flip);
+    for (auto& row : list) record.metrics(row);
+    record.finish(result);
+  }
+  return result;
+}
+
+Command command("eval", "verification accuracy: ten folds, 400 thresholds", [](CLI::App& app) -> Action {
+  auto o = std::make_shared<Options>();
+  app.add_option("MODEL", o->model, "a model file or a network's name (a label only, with --embeddings)")->required();
+  app.add_option("BENCH", o->benchmarks, "lfw, calfw, cplfw, sllfw, or NAME=LIST_FILE in one of their formats")->required();
+  app.add_option("--data", o->data, "folder of aligned crops");
+  app.add_option("--pairs", o->pairs, "pair list, if not where the set has it");
+  app.add_option("--embeddings", o->embeddings, ".npy [N,D] made elsewhere; rows in the list's order of first appearance, or see --names");
+  app.add_option("--names", o->names, "a path per row of --embeddings");
+  app.add_option("--out", o->out, "run directory for run.json and metrics.jsonl");
+  app.add_flag("--flip,!--no-flip", o->flip, "add the embedding of the mirrored image");
+  return [o](const Common& c) { return evaluate(*o, c); };
+});
+
+}  // namespace
+}  // namespace vitrine::tools

@@ -1,0 +1,65 @@
+#include "tools/inference.h"
+
+#include <charconv>
+#include <cstring>
+
+#include "tools/progress.h"
+
+namespace vitrine::tools {
+namespace {
+
+float number(const Model& m, const char* key, float otherwise) {
+  auto it = m.info.find(key);
+  if (it == m.info.end()) return otherwise;
+  float v = 0;
+  auto [end, error] = std::from_chars(it->second.data(), it->second.data() + it->second.size(), v);
+  CHECK(error == std::errc() && end == it->second.data() + it->second.size(), "model info ", key, "='", it->second, "': expected a number");
+  return v;
+}
+
+}  // namespace
+
+data::Preprocess preprocess_of(const Model& m) {
+  CHECK(m.graph.inputs.size() == 1 && m.graph.outputs.size() == 1, "model: expected one input and one output");
+  const Meta& in = m.graph.values[m.graph.inputs[0]].meta;
+  CHECK(in.dtype == Dtype::f32 && in.shape.rank() == 4 && in.shape.back() == 3, "model: input ", str(in), ": expected f32 N,H,W,3");
+  data::Preprocess p;
+  p.height = static_cast<int>(in.shape[1]), p.width = static_cast<int>(in.shape[2]);
+  p.mean = number(m, "mean", 127.5f), p.std = number(m, "std", 127.5f), p.bgr = number(m, "bgr", 0) != 0;
+  return p;
+}
+
+void for_each_batch(const data::Dataset& set, const data::Batches& batches, const data::Preprocess& p, const BatchUser& use) {
+  data::Loader loader(set, batches, {p, 2, 4});
+  for (data::Batch batch; loader.next(batch);) {
+    Tensor pixels = Tensor::empty({{batch.n, p.height, p.width, 3}, Dtype::f32, Device::cpu});
+    std::memcpy(pixels.raw(), batch.pixels.data(), batch.pixels.size() * sizeof(float));
+    use(batch, pixels);
+  }
+}
+
+data::Batches in_order(int64_t n, int64_t batch, bool flip) {
+  data::Batches all;
+  for (int64_t i = 0; i < n; ++i) {
+    if (i % batch == 0) all.emplace_back();
+    all.back().push_back({i, flip});
+  }
+  return all;
+}
+
+Embeddings embed(const Model& model, const data::Dataset& set, bool flip, const std::string& what, int64_t batch) {
+  NoGrad quiet;
+  Embeddings e;
+  e.n = set.size();
+  Progress progress(what, e.n);
+  for_each_batch(set, in_order(e.n, batch, flip), preprocess_of(model), [&](const data::Batch& b, const Tensor& pixels) {
+    Tensor y = run(model.graph, model.tensors, {pixels})[0];
+    CHECK(y.shape().rank() == 2 && y.dtype() == Dtype::f32, "model: output ", str(y.meta()), ": expected f32 embeddings [N,D]");
+    e.dim = y.shape()[1];
+    e.values.insert(e.values.end(), y.data<float>(), y.data<float>() + y.numel());
+    progress.add(b.n);
+  });
+  return e;
+}
+
+}  // namespace vitrine::tools

@@ -1,0 +1,133 @@
+// vitrine quantize TEACHER: fake-quantize, calibrate or fine-tune, save; a run directory that says how.
+#include <chrono>
+#include <filesystem>
+#include <optional>
+
+#include "data/directory_set.h"
+#include "nn/io/model_file.h"
+#include "nn/network.h"
+#include "quant/placement.h"
+#include "tools/command.h"
+#include "tools/distill.h"
+#include "tools/run_record.h"
+
+namespace vitrine::tools {
+namespace {
+
+constexpr int64_t kCacheBytes = int64_t{2} << 30;  // of decoded images: each is drawn about twice an epoch
+
+struct Options {
+  std::string teacher, bits = "w8a8", data, finetune = "ekd", scheme = "quantface", sampler = "auto", batches, out;
+  int64_t epochs = 1, batch = 64, calibration = 20;
+  double lr = 0.001, fraction = 1, momentum = 0.9, weight_decay = 5e-4, clip = 5;
+};
+
+data::Batches draw(const Options& o, const data::Dataset& set, uint64_t seed, int64_t epoch) {
+  if (!o.batches.empty()) return data::read_batches(o.batches, set.size());
+  if (o.finetune == "none") {  // calibration looks at images as they are
+    auto all = data::shuffled_batches(set.size(), std::min(o.batch, set.size()), seed, 0, false);
+    if (static_cast<int64_t>(all.size()) > o.calibration) all.resize(o.calibration);
+    return all;
+  }
+  bool balanced = o.sampler == "balanced" || (o.sampler == "auto" && o.finetune == "ekd");
+  if (!balanced) return data::shuffled_batches(set.size(), o.batch, seed, epoch);
+  CHECK(o.batch % 8 == 0, "--batch ", o.batch, ": the balanced sampler needs a multiple of 8 (half at random, half identities of 4 images)");
+  return data::balanced_batches(data::labels(set), seed, epoch, {o.batch / 2, o.batch / 8, 4});
+}
+
+Json step_json(const StepMetrics& m, int64_t epoch, double lr) {
+  return {{"step", m.step}, {"epoch", epoch}, {"loss", m.loss}, {"l_pos", m.l_pos}, {"l_neg", m.l_neg}, {"mse", m.mse},
+          {"grad_norm", m.grad_norm}, {"positives", m.positives}, {"images", m.images}, {"lr", lr}};
+}
+
+void write_config(RunRecord& record, const Options& o) {
+  record.config("bits", o.bits), record.config("scheme", o.scheme), record.config("finetune", o.finetune), record.config("epochs", o.epochs);
+  record.config("batch", o.batch), record.config("lr", o.lr), record.config("momentum", o.momentum), record.config("nesterov", true);
+  record.config("weight_decay", o.weight_decay), record.config("clip", o.clip), record.config("fraction", o.fraction);
+  record.config("sampler", o.sampler), record.config("calibration", o.calibration);
+  record.input("teacher", o.teacher), record.input("data", o.data);
+  if (!o.batches.empty()) record.input("batches", o.batches);
+}
+
+struct Trained {
+  int64_t steps = 0, images = 0;
+  double loss = 0, seconds = 0;
+};
+
+Trained train(Model& student, const Model& teacher, const data::Dataset& set, const Options& o, uint64_t seed, RunRecord& record) {
+  Trained t;
+  auto start = std::chrono::steady_clock::now();
+  if (o.finetune == "none") {
+    auto batches = draw(o, set, seed, 0);
+    calibrate(student, set, batches);
+    t.steps = static_cast<int64_t>(batches.size());
+    for (auto& b : batches) t.images += static_cast<int64_t>(b.size());
+  }
+  for (int64_t epoch = 0; o.finetune != "none" && epoch < o.epochs; ++epoch) {
+    FinetuneOptions f{parse_objective(o.finetune), o.lr, o.momentum, o.weight_decay, o.clip};
+    f.track_steps = std::max<int64_t>(0, f.track_steps - t.steps);  // ranges freeze after 299 steps in all
+    finetune(student, teacher, set, draw(o, set, seed, epoch), f, [&](StepMetrics m) {
+      m.step = ++t.steps;
+      t.images += m.images, t.loss = m.loss;
+      record.metrics(step_json(m, epoch, o.lr));
+    });
+  }
+  t.seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+  return t;
+}
+
+Json quantize(Options o, const Common& c) {
+  quant::QuantSpec spec = quant::parse_bits(o.bits);
+  if (o.out.empty()) o.out = cat("runs/", std::filesystem::path(o.teacher).stem().string(), "-", o.bits, "-", o.finetune);
+  Model teacher = nn::open_model(o.teacher, c.seed), student = quant::quantface(teacher, spec);
+  data::DirectorySet all(o.data);
+  std::optional<data::SubsetView> part;
+  if (o.fraction < 1) part.emplace(all, data::subset(all.size(), o.fraction, c.seed));
+  data::CachedSet set(part ? static_cast<const data::Dataset&>(*part) : all, kCacheBytes);
+
+  RunRecord record(o.out, c);
+  write_config(record, o);
+  say() << o.teacher << " -> " << o.bits << ", " << o.finetune << " on " << set.size() << " images of " << all.identities.size()
+        << " identities, run in " << o.out << "\n";
+  Trained t = train(student, teacher, set, o, c.seed, record);
+
+  student.info["teacher"] = std::filesystem::path(o.teacher).filename();
+  student.info["finetune"] = o.finetune;
+  io::save_model(record.path("model.safetensors"), student);
+  record.output("model.safetensors");
+  Json result{{"model", record.path("model.safetensors")}, {"steps", t.steps}, {"loss", t.loss},
+              {"images_per_s", t.seconds > 0 ? static_cast<double>(t.images) / t.seconds : 0}, {"seconds", t.seconds}, {"seed", c.seed}};
+  record.finish(result);
+  say() << record.path("model.safetensors") << ": " << t.steps << " steps in " << t.seconds << " s, last loss " << t.loss << "\n";
+  return result;
+}
+
+Command command("quantize", "fake-quantize a network and fine-tune it towards its teacher", [](CLI::App& app) -> Action {
+  auto o = std::make_shared<Options>();
+  app.add_option("TEACHER", o->teacher, "a model file or a network's name")->required();
+  app.add_option("--bits", o->bits, "weights and activations: w<2-16>a<2-16>")->capture_default_str();
+  app.add_option("--data", o->data, "folder of aligned crops, DIR/<identity>/<image>.{jpg,png}")->required()->check(CLI::ExistingDirectory);
+  app.add_option("--finetune", o->finetune, "ekd, mse, or none: ranges only, in evaluation mode")
+      ->check(CLI::IsMember({"ekd", "mse", "none"}))
+      ->capture_default_str();
+  app.add_option("--epochs", o->epochs, "passes over the data")->check(CLI::PositiveNumber)->capture_default_str();
+  app.add_option("--batch", o->batch, "images per step")->check(CLI::PositiveNumber)->capture_default_str();
+  app.add_option("--lr", o->lr, "learning rate; 0 leaves the weights and re-estimates BatchNorm statistics and ranges")
+      ->check(CLI::NonNegativeNumber)
+      ->capture_default_str();
+  app.add_option("--momentum", o->momentum, "of SGD, Nesterov's form")->check(CLI::Range(0.0, 1.0))->capture_default_str();
+  app.add_option("--weight-decay", o->weight_decay, "of every trainable parameter")->check(CLI::NonNegativeNumber)->capture_default_str();
+  app.add_option("--clip", o->clip, "global gradient norm, 0: none")->check(CLI::NonNegativeNumber)->capture_default_str();
+  app.add_option("--scheme", o->scheme, "where quantizers sit")->check(CLI::IsMember({"quantface"}))->capture_default_str();
+  app.add_option("--sampler", o->sampler, "balanced (half at random, half identities of 4), shuffled, or auto: balanced for ekd")
+      ->check(CLI::IsMember({"auto", "balanced", "shuffled"}))
+      ->capture_default_str();
+  app.add_option("--calibration", o->calibration, "batches for --finetune none")->check(CLI::PositiveNumber)->capture_default_str();
+  app.add_option("--fraction", o->fraction, "part of the images to use, chosen by the seed")->check(CLI::Range(0.0, 1.0))->capture_default_str();
+  app.add_option("--batches", o->batches, "replay a recorded batch order: a line per step, i: image i, -i-1: image i mirrored");
+  app.add_option("--out", o->out, "run directory, default runs/<teacher>-<bits>-<finetune>");
+  return [o](const Common& c) { return quantize(*o, c); };
+});
+
+}  // namespace
+}  // namespace vitrine::tools

@@ -1,0 +1,88 @@
+#include "tools/run_record.h"
+
+#include <chrono>
+#include <ctime>
+#include <filesystem>
+
+#include "engine/core/error.h"
+#include "engine/core/parallel.h"
+#include "engine/cpu/isa.h"
+#include "nn/io/bytes.h"
+#include "tools/sha256.h"
+
+#ifndef VITRINE_COMMIT
+#define VITRINE_COMMIT "unknown"
+#endif
+
+namespace vitrine::tools {
+namespace {
+
+std::vector<std::string> command_line;
+
+std::string cpu_model() {
+  std::ifstream in("/proc/cpuinfo");
+  for (std::string line; std::getline(in, line);)
+    if (line.rfind("model name", 0) == 0) return line.substr(line.find(':') + 2);
+  return "unknown";
+}
+
+std::string now() {
+  std::time_t t = std::time(nullptr);
+  char text[32];
+  std::strftime(text, sizeof text, "%Y-%m-%dT%H:%M:%SZ", std::gmtime(&t));
+  return text;
+}
+
+}  // namespace
+
+std::string build_description() {
+  return cat("vitrine, commit ", VITRINE_COMMIT, ", g++ ", __VERSION__,
+#ifdef __OPTIMIZE__
+             ", optimised"
+#else
+             ", not optimised"
+#endif
+  );
+}
+
+void set_command_line(int argc, char** argv) { command_line.assign(argv, argv + argc); }
+
+RunRecord::RunRecord(std::string directory, const Common& common) : directory_(std::move(directory)) {
+  std::error_code error;
+  std::filesystem::create_directories(directory_, error);
+  CHECK(!error, directory_, ": the run directory cannot be made: ", error.message());
+  std::filesystem::remove(path("run.json"));  // an earlier run's record would not describe this one
+  metrics_.open(path("metrics.jsonl"));
+  CHECK(metrics_, path("metrics.jsonl"), ": cannot be written");
+  record_["arguments"] = command_line;
+  record_["directory"] = std::filesystem::current_path().string();
+  record_["started"] = now();
+  record_["build"] = build_description();
+  record_["machine"] = {{"cpu", cpu_model()}, {"isa", cpu::name(cpu::isa())}, {"threads", threads()}};
+  record_["mode"] = "strict f32, independent of threads";
+  record_["seed"] = common.seed;
+  record_["config"] = Json::object();
+  record_["inputs"] = Json::object();
+  record_["outputs"] = Json::object();
+}
+
+std::string RunRecord::path(const std::string& file) const { return (std::filesystem::path(directory_) / file).string(); }
+
+void RunRecord::input(const std::string& name, const std::string& path) {
+  bool exists = std::filesystem::exists(path);
+  record_["inputs"][name] = {{"path", path}, {"sha256", exists ? sha256_path(path) : "built in"}};
+}
+
+void RunRecord::metrics(const Json& line) { metrics_ << line.dump() << std::endl; }
+
+void RunRecord::output(const std::string& file) { record_["outputs"][file] = sha256_file(path(file)); }
+
+void RunRecord::finish(const Json& result) {
+  metrics_.close();
+  output("metrics.jsonl");
+  record_["finished"] = now();
+  record_["result"] = result;
+  io::save_bytes(path("run.json"), [&](std::ostream& out) { out << record_.dump(2) << "\n"; });
+}
+
+}  // namespace vitrine::tools
