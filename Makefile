@@ -86,7 +86,7 @@ $(BUILD)/obj/gen/%.pb.o: $(BUILD)/gen/%.pb.cc
 	@mkdir -p $(@D)
 	@$(CXX) $(CXXFLAGS) -w -c $< -o $@
 # The generated headers must exist before any file that includes them is first compiled.
-$(call obj,$(wildcard nn/io/*.cc)): | $(PROTOS:%.proto=$(BUILD)/gen/%.pb.h)
+$(call obj,$(wildcard nn/io/*.cc tests/unit/*.cc)): | $(PROTOS:%.proto=$(BUILD)/gen/%.pb.h)
 # Changed flags rebuild everything; a changed commit rebuilds the run record.
 $(BUILD)/flags: FORCE
 	@mkdir -p $(@D)

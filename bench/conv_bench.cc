@@ -1,12 +1,13 @@
 // Every distinct convolution of IResNet-18 and -50 and of MobileFaceNet (112x96, 128-d), with its multiplicity, in all three directions;
 // and the products of their fully connected layers.
-#include <map>
+#include <algorithm>
 #include <tuple>
 #include <vector>
 
 #include "bench/report.h"
 #include "engine/core/error.h"
 #include "engine/core/rng.h"
+#include "engine/core/tensor.h"
 #include "engine/cpu/conv.h"
 #include "engine/cpu/matmul.h"
 
@@ -67,11 +68,12 @@ Layers mobilefacenet(int64_t batch) {
   return net;
 }
 
-std::vector<float> random(int64_t count) {
+// A tensor's memory: aligned, and in large pages, as in real use.
+Tensor random(int64_t count) {
   Philox rng(1);
-  std::vector<float> v(count);
-  for (float& f : v) f = static_cast<float>(rng.uniform()) - 0.5f;
-  return v;
+  Tensor t = Tensor::empty({{count}, Dtype::f32, Device::cpu});
+  std::generate_n(t.data<float>(), count, [&] { return static_cast<float>(rng.uniform()) - 0.5f; });
+  return t;
 }
 
 enum class Direction { forward, grad_x, grad_w };
@@ -80,9 +82,9 @@ constexpr const char* kDirection[] = {"forward", "grad_x", "grad_w"};
 auto prepare(const ConvShape& s, Direction d) {
   return [s, d] {
     auto call = [s, d, x = random(s.x_numel()), w = random(s.w_numel()), y = random(s.y_numel())]() mutable {
-      if (d == Direction::forward) cpu::conv2d(s, x.data(), w.data(), y.data());
-      if (d == Direction::grad_x) cpu::conv2d_grad_x(s, y.data(), w.data(), x.data());
-      if (d == Direction::grad_w) cpu::conv2d_grad_w(s, x.data(), y.data(), w.data());
+      if (d == Direction::forward) cpu::conv2d(s, x.data<float>(), w.data<float>(), y.data<float>());
+      if (d == Direction::grad_x) cpu::conv2d_grad_x(s, y.data<float>(), w.data<float>(), x.data<float>());
+      if (d == Direction::grad_w) cpu::conv2d_grad_w(s, x.data<float>(), y.data<float>(), w.data<float>());
     };
     return std::function<void()>(std::move(call));
   };
@@ -105,8 +107,8 @@ void add_product(const char* what, int64_t m, int64_t n, int64_t k, bool ta, boo
   const bool vector = m == 1;
   add({cat("matmul ", what), cat(m, "x", n, "x", k, ta ? " a^T" : "", tb ? " b^T" : ""), vector ? 0 : 2.0 * static_cast<double>(m * n * k),
        4.0 * static_cast<double>(m * k + k * n + m * n), 1, [=] {
-         auto call = [=, a = random(m * k), b = random(k * n), c = std::vector<float>(m * n)]() mutable {
-           cpu::matmul(m, n, k, a.data(), ta, b.data(), tb, c.data());
+         auto call = [=, a = random(m * k), b = random(k * n), c = random(m * n)]() mutable {
+           cpu::matmul(m, n, k, a.data<float>(), ta, b.data<float>(), tb, c.data<float>());
          };
          return std::function<void()>(std::move(call));
        }});

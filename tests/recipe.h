@@ -24,7 +24,9 @@ inline Tensor filled(Shape shape, const Fill& f) {
 inline Tensor to_nhwc(const Tensor& nchw) { return transpose(nchw, {0, 2, 3, 1}).clone(); }
 inline Tensor to_nchw(const Tensor& nhwc) { return transpose(nhwc, {0, 3, 1, 2}).clone(); }  // also O,kh,kw,I -> O,I,kh,kw
 
-inline bool ends_with(const std::string& s, const std::string& end) { return s.size() >= end.size() && s.substr(s.size() - end.size()) == end; }
+inline bool ends_with(const std::string& s, const std::string& end) {
+  return s.size() >= end.size() && s.substr(s.size() - end.size()) == end;
+}
 
 // Inputs of one output of a layer: I * kh * kw of a convolution, the columns of a matrix (PyTorch's shape).
 inline double fan_in(const Shape& s) { return static_cast<double>(s.product(1, s.rank())); }
@@ -89,7 +91,9 @@ inline uint32_t hash32(uint32_t x) {
 inline double u_d(int64_t i, int64_t seed) { return (hash32(static_cast<uint32_t>(i + seed * 0x9E3779B9)) >> 8) * 0x1p-24; }
 
 inline Tensor weight_d(const std::string& name, const Shape& s, int position) {
-  auto fill = [&](double scale, double offset = 0) { return filled(s, [&](int64_t i) { return offset + scale * (u_d(i, position) - 0.5); }); };
+  auto fill = [&](double scale, double offset = 0) {
+    return filled(s, [&](int64_t i) { return offset + scale * (u_d(i, position) - 0.5); });
+  };
   if (s.rank() == 4) return fill(1.4 * std::sqrt(6 / fan_in(s)));
   if (s.rank() == 2) return fill(2 * std::sqrt(3 / fan_in(s)));
   if (ends_with(name, "running_var")) return fill(0.5, 1);

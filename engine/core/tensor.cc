@@ -28,7 +28,7 @@ float half_to_float(uint16_t h) {
   return std::bit_cast<float>(std::bit_cast<uint32_t>(magnitude) | sign);
 }
 
-// One element of a cpu tensor as double; i64 beyond 2^53 is handled by the integer path of to(Dtype).
+// One element of a cpu tensor as double: the nearest one for an i64 beyond 2^53 (values() copies the tensor's own dtype unchanged).
 double element(const void* data, Dtype d, int64_t i) {
   switch (d) {
     case Dtype::f32: return static_cast<const float*>(data)[i];
@@ -142,6 +142,10 @@ template <class T>
 std::vector<T> Tensor::values() const {
   Tensor host = to(Device::cpu);
   std::vector<T> out(host.numel());
+  if (dtype_of<T>() == dtype()) {
+    if (!out.empty()) std::memcpy(out.data(), host.raw(), out.size() * sizeof(T));
+    return out;
+  }
   for (int64_t i = 0; i < host.numel(); ++i) out[i] = static_cast<T>(element(host.raw(), host.dtype(), i));
   return out;
 }

@@ -56,11 +56,10 @@ GradTile open_block(const Task& t, const Box& b) {
   } else {
     const int64_t rows = (b.rows - 1) * s.stride_h + (s.kh - 1) * s.dilation_h + 1;
     const int64_t cols = (s.ow - 1) * s.stride_w + (s.kw - 1) * s.dilation_w + 1, image = rows * cols * t.pitch();
-    float* strip = scratch(Slot::strip, b.images * image + 4 * t.k.lanes);
+    float* strip = scratch(Slot::strip, b.images * image + 4 * t.k.lanes);  // unused lanes of a merged row may read beyond
     for (int64_t i = 0; i < b.images; ++i)
       copy_padded({t.x + (b.n + i) * s.h * s.w * s.c + channel, s.h, s.w, s.c, t.channels()}, b.y * s.stride_h - s.pad_h, rows, -s.pad_w,
                   cols, t.pitch(), strip + i * image);
-    std::memset(strip + b.images * image, 0, 4 * t.k.lanes * 4);  // vectors of a merged row may reach beyond
     tile.x = strip + (t.cols.merged ? t.first : 0);
     tile.x_image = image, tile.x_row = s.stride_h * cols * t.pitch(), tile.x_step = s.stride_w * t.pitch();
   }
@@ -82,19 +81,17 @@ void run_block(const Task& t, const Box& b, bool add) {
   const GradTile base = open_block(t, b);
   const int64_t tap_x = s.dilation_w * base.x_step / s.stride_w, tap_y = s.dilation_h * base.x_row / s.stride_h;
   const int64_t row = s.kh * s.kw * s.group_in();  // of dW: one output
+  const int64_t tiles = chunk_count(t.o1 - t.o0, t.k.grads), size = chunk_count(t.o1 - t.o0, tiles);
   const auto& table = t.k.grad_tile[t.count > t.k.lanes];
   for (int64_t ky = 0; ky < s.kh; ++ky)
     for (int64_t kx = 0; kx < t.cols.taps_x; ++kx) {
       GradTile tile = base;
       tile.x += ky * tap_y + kx * tap_x;
-      tile.dw = t.gw + t.group * s.group_out() * row + (ky * s.kw + kx) * s.group_in() + t.first;
       tile.dw_step = row, tile.lanes = t.count, tile.add = add;
       flatten(tile);
-      float* dw = tile.dw;
-      const float* g = tile.g;
-      const int64_t tiles = chunk_count(t.o1 - t.o0, t.k.grads), size = chunk_count(t.o1 - t.o0, tiles);
+      float* dw = t.gw + t.group * s.group_out() * row + (ky * s.kw + kx) * s.group_in() + t.first;
       for (int64_t o = t.o0; o < t.o1; o += size) {
-        tile.dw = dw + o * row, tile.g = g + o;
+        tile.dw = dw + o * row, tile.g = base.g + o;
         table[std::min(size, t.o1 - o)](tile);
       }
     }

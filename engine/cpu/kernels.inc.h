@@ -26,6 +26,9 @@ void tile(const Tile& t) {
   if (t.resume)
     UNROLL for (int h = 0; h < Halves; ++h) UNROLL for (int p = 0; p < Pixels; ++p) UNROLL for (int v = 0; v < Vectors; ++v) acc[h][p][v] =
         V::load(t.y[h] + p * t.y_step + v * kLanes, masks.m[v]);
+  // The lines of y are asked for now, so that they have arrived when the sums are stored.
+  UNROLL for (int h = 0; h < Halves; ++h) UNROLL for (int p = 0; p < Pixels; ++p) UNROLL for (int v = 0; v < Vectors; ++v)
+      __builtin_prefetch(t.y[h] + p * t.y_step + v * kLanes, 1);
   const int64_t step = t.x_step;
   const float* w = t.w;
   for (int64_t r = 0; r < t.run_count; ++r) {
@@ -109,6 +112,7 @@ void depthwise_pixels(const DepthwiseRow& t, int64_t pixel) {
 void depthwise_row(const DepthwiseRow& t) {
   int64_t p = 0;
   for (; p + kDepthwisePixels <= t.pixels; p += kDepthwisePixels) depthwise_pixels<kDepthwisePixels>(t, p);
+  for (; p + 2 <= t.pixels; p += 2) depthwise_pixels<2>(t, p);
   for (; p < t.pixels; ++p) depthwise_pixels<1>(t, p);
 }
 

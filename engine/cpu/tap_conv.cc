@@ -30,14 +30,10 @@ bool needs_padding(const TapConv& t, const Reach& r) {
   return r.y0 < 0 || r.x0 < 0 || (t.oh - 1) * t.step_y + r.y1 >= t.h || (t.ow - 1) * t.step_x + r.x1 >= t.w;
 }
 
-// Number of leading taps that are neighbours in a row, if all taps come in such rows: their inputs are one contiguous run.
+// Taps form a grid: if those of its first row are neighbours, the inputs of every row are one contiguous run of this many taps.
 int64_t taps_per_run(const std::vector<Tap>& taps) {
-  auto follows = [&](size_t i) { return taps[i].y == taps[i - 1].y && taps[i].x == taps[i - 1].x + 1; };
   size_t m = 1;
-  while (m < taps.size() && follows(m)) ++m;
-  if (taps.empty() || taps.size() % m) return 1;
-  for (size_t i = 1; i < taps.size(); ++i)
-    if (i % m && !follows(i)) return 1;
+  while (m < taps.size() && taps[m].y == taps[0].y && taps[m].x == taps[m - 1].x + 1) ++m;
   return static_cast<int64_t>(m);
 }
 
@@ -115,7 +111,7 @@ void run(const Kernels& k, const TapConv& t) {
   const int64_t tasks = kTasksPerThread * threads(), total = grid.images * grid.rows * grid.cols;
   const int64_t pixels = std::max(kMinPixels, std::min(kBlockFloats / (t.c * t.step_y * t.step_x), total / tasks));
   const Cut c = cut(grid, pixels, padded);
-  const int64_t parts = std::clamp<int64_t>((tasks + c.count() - 1) / c.count(), 1, panels);
+  const int64_t parts = std::clamp<int64_t>(chunk_count(tasks, c.count()), 1, panels);
 
   parallel_chunks(c.count() * parts, [&](int64_t task) {
     Block b = block_at(grid, c, task / parts);
@@ -125,26 +121,14 @@ void run(const Kernels& k, const TapConv& t) {
       Grid g = b.grid;
       g.x += group * t.in, g.y += group * t.out + o;
       run_panel(k, g, runs.data(), static_cast<int64_t>(runs.size()), merged * t.in,
-                t.panels + group * panel_floats(k, depth, t.out) + o * depth, std::min(wide, t.out - o), false, !padded && p == panels * (task % parts) / parts);
+                t.panels + group * panel_floats(k, depth, t.out) + o * depth, std::min(wide, t.out - o), false);
     }
   });
 }
 
-namespace {
-
-// Asks for the source pixels of the piece that begins at x; long ones look after themselves.
-void prefetch_piece(const float* x, int64_t step, int64_t count, int64_t length) {
-  constexpr int64_t kLine = 16;
-  for (int64_t j = 0; j < count; ++j)
-    for (int64_t k = 0; k < std::min<int64_t>(length, 512); k += kLine) __builtin_prefetch(x + j * step + k);
-}
-
-}  // namespace
-
 void run_panel(const Kernels& k, const Grid& g, const int64_t* runs, int64_t run_count, int64_t run_length, const float* panel,
-               int64_t outputs, bool resume, bool fetch) {
+               int64_t outputs, bool resume) {
   const int64_t pieces = (g.cols + k.pixels - 1) / k.pixels, size = (g.cols + pieces - 1) / pieces;  // of a row: half tiles
-  const int64_t ahead = 4 * size;                                                                    // pixels: two tiles
   const auto& table = k.tile[outputs > k.lanes];
   Tile full{{}, g.x_pixel, runs, run_count, run_length, panel, {}, g.y_pixel, outputs, resume}, rest = full;
   bool full_waits = false, rest_waits = false;
@@ -158,10 +142,6 @@ void run_panel(const Kernels& k, const Grid& g, const int64_t* runs, int64_t run
         bool& waits = count == size ? full_waits : rest_waits;
         t.x[waits] = x + col * g.x_pixel;
         t.y[waits] = y + col * g.y_pixel;
-        if (fetch && col + ahead < g.cols)
-          prefetch_piece(x + (col + ahead) * g.x_pixel, g.x_pixel, count, run_length);
-        else if (fetch)
-          prefetch_piece(x + g.x_row + (col + ahead - g.cols) * g.x_pixel, g.x_pixel, count, run_length);
         if (waits) table[1][count](t);
         waits = !waits;
       }

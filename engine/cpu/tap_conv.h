@@ -34,9 +34,9 @@ struct Grid {
   int64_t images, rows, cols;
   int64_t x_image, x_row, x_pixel, y_image, y_row, y_pixel;
 };
-// All pixels of the grid times one panel of at most two vectors of outputs. fetch: x comes from memory in no pattern the processor sees.
+// All pixels of the grid times one panel of at most two vectors of outputs.
 void run_panel(const Kernels&, const Grid&, const int64_t* runs, int64_t run_count, int64_t run_length, const float* panel, int64_t outputs,
-               bool resume, bool fetch = false);
+               bool resume);
 
 inline int64_t round_up(int64_t value, int64_t to) { return (value + to - 1) / to * to; }
 inline int64_t panel_floats(const Kernels& k, int64_t depth, int64_t out) { return depth * round_up(out, k.lanes); }

@@ -92,6 +92,8 @@ KernelFor train_kernel("batch_norm_train", Device::cpu, [](const Call& call) {
     int64_t c = call.in[0].shape().back(), rows = call.in[0].shape().rows();
     const T *x = call.in[0].data<T>(), *gamma = call.in[1].data<T>(), *run_mean = call.in[3].data<T>(), *run_var = call.in[4].data<T>();
     T *mean = call.out[1].data<T>(), *rstd = call.out[2].data<T>(), *new_mean = call.out[3].data<T>(), *new_var = call.out[4].data<T>();
+    // Here and not in infer(): graphs are traced at batch 1, where a head of one value per channel is no mistake.
+    CHECK(rows > 1, "batch_norm_train: needs more than one value per channel, got ", call.in[0].shape());
     auto sums = cpu::channel_sums(rows, c, [&](int64_t begin, int64_t n, double* s, double* q) { moments(x + begin * c, n, c, s, q); });
     std::vector<T> scale(c);
     for (int64_t k = 0; k < c; ++k) {

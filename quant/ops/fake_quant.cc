@@ -52,7 +52,7 @@ const OpDef& observe_op = define({.name = "observe", .infer = observe_infer});
 
 QuantParams quant_params(float lo, float hi, int64_t bits) {
   float half = static_cast<float>(int64_t{1} << (bits - 1));
-  float scale = (2 * half - 1) / std::max(hi - lo, 1e-8f);
+  float scale = (1 / std::max(hi - lo, 1e-8f)) * (2 * half - 1);
   return {scale, std::nearbyint(scale * lo) + half, -half, half - 1};
 }
 

@@ -1,6 +1,6 @@
 // The QuantFace fake-quantizer (Boutros et al., ICPR 2022), exactly as published: asymmetric, uniform, k bits, all arithmetic in f32.
 //   n     = 2^k - 1
-//   scale = n / max(hi - lo, 1e-8)                       levels per unit
+//   scale = n * (1 / max(hi - lo, 1e-8))                 levels per unit; rounded twice, as PyTorch divides a number by a tensor
 //   zp    = rint(scale * lo) + 2^(k-1)                   half to even; not clamped
 //   q     = clamp(rint(scale * x - zp), -2^(k-1), 2^(k-1) - 1)   multiply, subtract, then round: in this order
 //   y     = (q + zp) / scale

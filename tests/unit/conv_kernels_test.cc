@@ -31,20 +31,20 @@ std::string str(const ConvShape& s) {
              s.dilation_h, " groups ", s.groups);
 }
 
-// Layers of IResNet and MobileFaceNet, channels cut where the plain loops would take seconds, and shapes that fit no tile.
+// Layers of IResNet and MobileFaceNet, channels and rows cut where the plain loops would take seconds, and shapes that fit no tile.
 const std::vector<ConvShape>& layers() {
   static const std::vector<ConvShape> all = {
       shape(1, 112, 112, 3, 64, 3, 3, 1, 1),  // stem of IResNet
       shape(1, 112, 96, 3, 64, 3, 3, 2, 1),   // stem of MobileFaceNet
-      shape(1, 56, 56, 16, 64, 3, 3, 1, 1),   // channels cut from 64
-      shape(1, 56, 56, 24, 40, 3, 3, 2, 1),   // from 64 and 128
-      shape(1, 56, 56, 64, 64, 1, 1, 2, 0),   // shortcut
+      shape(1, 21, 56, 16, 64, 3, 3, 1, 1),   // channels cut from 64
+      shape(1, 43, 56, 24, 40, 3, 3, 2, 1),   // from 64 and 128
+      shape(1, 27, 56, 64, 64, 1, 1, 2, 0),   // shortcut
       shape(1, 28, 28, 32, 48, 3, 3, 1, 1),
       shape(2, 14, 14, 33, 65, 3, 3, 1, 1),  // pruned: nothing divides
       shape(3, 14, 14, 48, 31, 3, 3, 2, 1),
       shape(5, 7, 7, 64, 64, 3, 3, 1, 1),  // several images per block
       shape(7, 7, 7, 20, 12, 3, 3, 1, 1),
-      shape(1, 56, 48, 64, 128, 1, 1, 1, 0),  // MobileFaceNet, pointwise
+      shape(1, 23, 48, 64, 128, 1, 1, 1, 0),  // MobileFaceNet, pointwise
       shape(3, 14, 12, 128, 64, 1, 1, 1, 0),
       shape(9, 7, 6, 64, 96, 1, 1, 1, 0),
       shape(1, 56, 48, 64, 64, 3, 3, 1, 1, 64),  // depthwise
@@ -59,7 +59,9 @@ const std::vector<ConvShape>& layers() {
       shape(3, 7, 6, 24, 40, 7, 6, 1, 0),          // one output pixel per image
       shape(2, 5, 5, 8, 8, 3, 3, 3, 4),            // padding beyond the kernel, stride that leaves gaps
       shape(1, 9, 9, 18, 20, 2, 2, 4, 0),          // pixels that no output sees
-      shape(0, 7, 7, 16, 16, 3, 3, 1, 1),          // empty batch
+      shape(1, 5, 15, 512, 16, 3, 3, 2, 1),        // pixels a page apart
+      shape(1, 3, 15, 1024, 20, 1, 1, 1, 0),
+      shape(0, 7, 7, 16, 16, 3, 3, 1, 1),  // empty batch
       shape(0, 7, 7, 16, 16, 3, 3, 1, 1, 16),
   };
   return all;
@@ -187,7 +189,7 @@ TEST_F(ConvKernels, MatmulSameBitsAndExact) {
   struct Extents {
     int64_t m, n, k;
   };
-  for (Extents e : {Extents{1, 512, 1000}, {64, 40, 513}, {37, 130, 1025}, {130, 16, 64}, {5, 3, 7}, {2, 100, 0}, {0, 4, 4}})
+  for (Extents e : {Extents{1, 512, 1000}, {64, 40, 513}, {37, 130, 1025}, {300, 40, 70}, {130, 16, 64}, {5, 3, 7}, {2, 100, 0}, {0, 4, 4}})
     for (int transposed = 0; transposed < 4; ++transposed) {
       const bool ta = transposed & 1, tb = transposed & 2;
       SCOPED_TRACE(cat(e.m, "x", e.n, "x", e.k, ta ? " a^T" : "", tb ? " b^T" : ""));

@@ -82,7 +82,8 @@ std::vector<double> negatives(const Tensor& e, const Labels& labels) {
   for (int64_t i = 0; i < n; ++i)
     for (int64_t j = i + 1; j < n; ++j) {
       double ij = 0, ii = 0, jj = 0;
-      for (int64_t k = 0; k < d; ++k) ij += v[i * d + k] * v[j * d + k], ii += v[i * d + k] * v[i * d + k], jj += v[j * d + k] * v[j * d + k];
+      for (int64_t k = 0; k < d; ++k)
+        ij += v[i * d + k] * v[j * d + k], ii += v[i * d + k] * v[i * d + k], jj += v[j * d + k] * v[j * d + k];
       if (labels[i] != labels[j]) out.push_back(ij / std::sqrt(ii * jj));
     }
   return out;
@@ -110,8 +111,11 @@ TEST(Ekd, ThresholdsAreAveragedFromZeroWithoutBiasCorrection) {
   Ekd many;
   for (int step = 1; step <= 459; ++step) {
     many(s, t, thirds());
-    for (int k = 0; k < Ekd::kAnchors; ++k) ASSERT_NEAR(many.student_anchors()[k], first[k] / 0.01 * (1 - std::pow(0.99, step)), 1e-12) << step;
-    if (step == 206) EXPECT_NEAR(many.student_anchors()[0], 0.87386 * first[0] / 0.01, 1e-5);
+    for (int k = 0; k < Ekd::kAnchors; ++k)
+      ASSERT_NEAR(many.student_anchors()[k], first[k] / 0.01 * (1 - std::pow(0.99, step)), 1e-12) << step;
+    if (step == 206) {
+      EXPECT_NEAR(many.student_anchors()[0], 0.87386 * first[0] / 0.01, 1e-5);
+    }
   }
   EXPECT_GT(many.student_anchors()[0], 0.99 * first[0] / 0.01);
   EXPECT_LT(many.student_anchors()[0], 0.9901 * first[0] / 0.01);
@@ -122,9 +126,11 @@ TEST(Ekd, TheSoftRankIsAClampedSigmoidWithNoGradientBeyondTheClamp) {
   far.fill(100);  // five anchors that add next to nothing
   far[0] = 0;
   double rest = 5 / (1 + std::exp(50.0));
-  const double x[] = {0, 0.01, -0.01, 0.05, 0.6, -0.6}, want[] = {0.5, 0.7310585786300049, 0.2689414213699951, 0.9933071490757153, 1, 1.9287498479639178e-22};
+  const double x[] = {0, 0.01, -0.01, 0.05, 0.6, -0.6},
+               want[] = {0.5, 0.7310585786300049, 0.2689414213699951, 0.9933071490757153, 1, 1.9287498479639178e-22};
   Tensor s = Tensor::from({6}, std::vector<double>(x, x + 6)).set_requires_grad(), y = soft_rank(s, far);
-  for (int i = 0; i < 6; ++i) EXPECT_NEAR(y.values()[i] - (i == 5 ? 0 : rest), i == 5 ? want[i] + rest : want[i], 1e-15 * (i == 5 ? 1e-22 : 1)) << x[i];
+  for (int i = 0; i < 6; ++i)
+    EXPECT_NEAR(y.values()[i] - (i == 5 ? 0 : rest), i == 5 ? want[i] + rest : want[i], 1e-15 * (i == 5 ? 1e-22 : 1)) << x[i];
   auto g = grad(sum(y), {s})[0].values();
   EXPECT_EQ(g[4], 0);
   EXPECT_EQ(g[5], 0);
@@ -151,7 +157,8 @@ TEST(Ekd, GoldenBatchGivesTheReferencesCountsAnchorsLossesAndGradient) {
   const double row0[] = {-5.283747299e-4, -6.195236055e-4, -3.492877436e-4, 1.929616979e-3};
   for (int j = 0; j < 4; ++j) EXPECT_NEAR(g.values()[j], row0[j], 1e-12);
   EXPECT_NEAR(size(g), .0242908634105, 1e-12);
-  RecordProperty("deviation", cat(r.l_pos - .221761510836, " ", r.l_neg - .263550814132, " ", r.loss.item() - .00707073835805, " ", size(g) - .0242908634105));
+  RecordProperty("deviation", cat(r.l_pos - .221761510836, " ", r.l_neg - .263550814132, " ", r.loss.item() - .00707073835805, " ",
+                                  size(g) - .0242908634105));
 }
 
 TEST(Ekd, GoldenBatchInSinglePrecisionIsCloseToTheReferences) {
@@ -212,12 +219,14 @@ TEST(Ekd, LossDoesNotChangeUnderRowScalingAndACommonRotation) {
   // A Householder reflection times a permutation: orthogonal.
   Tensor v = l2_normalize(made(1, D, [](int64_t, int64_t j) { return std::cos(1.0 + j); }));
   Tensor reflect = sub(made(D, D, [](int64_t i, int64_t j) { return (i + 3) % D == j ? 1.0 : 0.0; }),
-                       mul_scalar(matmul(gather(reshape(v, {D, 1}), Tensor::from({D}, [] {
-                                                  Labels l;
-                                                  for (int64_t i = 0; i < D; ++i) l.push_back((i + 3) % D);
-                                                  return l;
-                                                }())),
-                                         v), 2));
+                       mul_scalar(matmul(gather(reshape(v, {D, 1}), Tensor::from({D},
+                                                                                 [] {
+                                                                                   Labels l;
+                                                                                   for (int64_t i = 0; i < D; ++i) l.push_back((i + 3) % D);
+                                                                                   return l;
+                                                                                 }())),
+                                         v),
+                                  2));
   auto unit = matmul(reflect, reflect, false, true).values();
   for (int64_t i = 0; i < D * D; ++i) ASSERT_NEAR(unit[i], i % (D + 1) == 0, 1e-14) << "the test's own matrix is not orthogonal";
   EXPECT_NEAR(loss(matmul(student(), reflect), matmul(teacher(), reflect)), plain, 1e-14);
@@ -301,7 +310,8 @@ TEST(Ekd, OnlyTheTwoThousandNegativesHardestForTheStudentAreCompared) {
     return total;
   };
   std::vector<std::pair<double, double>> pairs;
-  for (size_t i = 0; i < own.size(); ++i) pairs.emplace_back(own[i], std::pow(rank(own[i], e.student_anchors()) - rank(other[i], e.teacher_anchors()), 2));
+  for (size_t i = 0; i < own.size(); ++i)
+    pairs.emplace_back(own[i], std::pow(rank(own[i], e.student_anchors()) - rank(other[i], e.teacher_anchors()), 2));
   std::sort(pairs.rbegin(), pairs.rend());
   double hardest = 0, all = 0;
   for (size_t i = 0; i < pairs.size(); ++i) all += pairs[i].second / 2415, hardest += i < 2000 ? pairs[i].second / 2000 : 0;

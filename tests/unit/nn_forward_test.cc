@@ -61,7 +61,8 @@ void expect_checksums(const Model& m, const json& want, double tolerance) {
     for (double x : v) total += x, magnitude += std::abs(x);
     EXPECT_NEAR(total, w["sum"], 1e-6 * want_magnitude) << name;
     EXPECT_NEAR(magnitude, want_magnitude, 1e-6 * want_magnitude) << name;
-    for (size_t i = 0; i < w["idx"].size(); ++i) EXPECT_NEAR(v[w["idx"][i].get<size_t>()], w["val"][i], tolerance) << name << " " << w["idx"][i];
+    for (size_t i = 0; i < w["idx"].size(); ++i)
+      EXPECT_NEAR(v[w["idx"][i].get<size_t>()], w["val"][i], tolerance) << name << " " << w["idx"][i];
   }
 }
 
@@ -166,8 +167,10 @@ TEST(NnFolding, BatchNormBeforeAPaddedConvolutionDoesNotFoldAtTheBorder) {
   for (int64_t i = 0; i < size * size * out; ++i) {
     int64_t row = i / out / size, column = i / out % size;
     bool border = row == 0 || column == 0 || row == size - 1 || column == size - 1;
-    if (border) EXPECT_GT(zeros_outside[i], 0.05) << row << "," << column;
-    else EXPECT_LT(zeros_outside[i], 1e-12) << row << "," << column;
+    if (border)
+      EXPECT_GT(zeros_outside[i], 0.05) << row << "," << column;
+    else
+      EXPECT_LT(zeros_outside[i], 1e-12) << row << "," << column;
   }
 
   // Exact with x padded by the value that BatchNorm maps to zero.

@@ -1,4 +1,5 @@
-// The QuantFace fake-quantizer against numbers from the published code, bit for bit: every expected value is the shortest decimal of an f32.
+// The QuantFace fake-quantizer against numbers from the published code, bit for bit. Expected values are f32: decimals that identify one,
+// or level / scale where the published number was rounded.
 #include <gtest/gtest.h>
 
 #include <limits>
@@ -26,7 +27,7 @@ TEST(FakeQuant, SixBitsGiveThePublishedCodesAndValues) {
   EXPECT_EQ(quant_params(-1, 2, 6).scale, 21);
   EXPECT_EQ(quant_params(-1, 2, 6).zp, 11);
   EXPECT_EQ(codes(x, -1, 2, 6), Floats({-32, -32, -22, -11, -11, -11, -10, 0, 31, 31, 31}));
-  EXPECT_EQ(quantized(x, -1, 2, 6), Floats({-1, -1, -0.5238096f, 0, 0, 0, 0.04761905f, 0.5238096f, 2, 2, 2}));
+  EXPECT_EQ(quantized(x, -1, 2, 6), Floats({-1, -1, -11 / 21.f, 0, 0, 0, 1 / 21.f, 11 / 21.f, 2, 2, 2}));
 }
 
 TEST(FakeQuant, EightBitsGiveThePublishedValues) {
@@ -74,7 +75,8 @@ TEST(FakeQuant, ErrorIsHalfAStepLevelsAreCountedAndQuantizingTwiceChangesNothing
       for (int i = 0; i < 3000; ++i) x.push_back(std::clamp(static_cast<float>(lo + (hi - lo) * i / 2999.0), lo, hi));
       Floats y = quantized(x, lo, hi, bits);
       double bound = 0.5 / quant_params(lo, hi, bits).scale * (1 + 1e-5) + 0x1p-22 * std::max(std::abs(lo), std::abs(hi));
-      for (size_t i = 0; i < x.size(); ++i) ASSERT_LE(std::abs(y[i] - x[i]), bound) << bits << " bits, " << x[i] << " in " << lo << ".." << hi;
+      for (size_t i = 0; i < x.size(); ++i)
+        ASSERT_LE(std::abs(y[i] - x[i]), bound) << bits << " bits, " << x[i] << " in " << lo << ".." << hi;
       EXPECT_LE(std::set<float>(y.begin(), y.end()).size(), size_t{1} << bits);
       EXPECT_EQ(quantized(y, lo, hi, bits), y) << bits << " bits, " << lo << ".." << hi;
     }
@@ -98,17 +100,20 @@ TEST(FakeQuant, TheFastLoopsGiveTheCodesOfTheDefinition) {
 
 TEST(FakeQuantWeight, EveryOutputChannelHasItsOwnRange) {
   Tensor w = Tensor::from({2, 1, 2, 2}, Floats{-1, 0, 0.5f, 2, 0.1f, 0.2f, 0.35f, 0.4f});
-  EXPECT_EQ(fake_quant_weight(w, 6, true).values<float>(), Floats({-1, 0, 0.5238096f, 2, 0.1f, 0.2f, 0.34761906f, 0.4f}));
-  EXPECT_EQ(fake_quant_weight(w.view({2, 4}), 6, true).values<float>(), fake_quant_weight(w, 6, true).values<float>()) << "a matrix's rows alike";
+  EXPECT_EQ(fake_quant_weight(w, 6, true).values<float>(), Floats({-1, 0, 11 / 21.f, 2, 0.1f, 0.2f, 0.34761906f, 0.4f}));
+  EXPECT_EQ(fake_quant_weight(w.view({2, 4}), 6, true).values<float>(), fake_quant_weight(w, 6, true).values<float>())
+      << "a matrix's rows alike";
   EXPECT_EQ(fake_quant_weight(w, 6, false).values<float>(), quantized(w.values<float>(), -1, 2, 6));
 }
 
+// Also where it shows that the published scale is n * (1 / range) and not n / range: 210, not 209.99998.
 TEST(FakeQuantWeight, SlopesShareOneRange) {
   EXPECT_EQ(quant_params(0.1f, 0.4f, 6).scale, 210);
   EXPECT_EQ(quant_params(0.1f, 0.4f, 6).zp, 53);
   EXPECT_EQ(fake_quant_weight(list({0.1f, 0.25f, 0.4f}), 6, false).values<float>(), Floats({0.1f, 0.25238097f, 0.4f}));
   EXPECT_EQ(quant_params(-0.05f, 0.4f, 6).zp, 25);
-  EXPECT_EQ(fake_quant_weight(list({-0.05f, 0.11f, 0.25f, 0.4f}), 6, false).values<float>(), Floats({-0.05f, 0.107142866f, 0.25000003f, 0.40000004f}));
+  EXPECT_EQ(fake_quant_weight(list({-0.05f, 0.11f, 0.25f, 0.4f}), 6, false).values<float>(),
+            Floats({-0.050000004f, 0.107142866f, 0.25000003f, 0.40000004f}));
 }
 
 TEST(FakeQuant, TheGradientPassesStraightThroughAlsoOutsideTheRange) {
@@ -139,7 +144,7 @@ TEST(Observe, RangesOnlyWidenFromZeroAndFrozenOnesStay) {
   EXPECT_EQ(range.values<float>(), Floats({0, 2}));
   EXPECT_EQ(tracked({-3, 1}), Floats({-3.015873f, 1.031746f}));
   EXPECT_EQ(range.values<float>(), Floats({-3, 2}));
-  EXPECT_EQ(fake_quant(list({-10, 10, 0, 0.1f}), range, 6).values<float>(), Floats({-3.015873f, 1.984127f, 0, 0.07936508f}));
+  EXPECT_EQ(fake_quant(list({-10, 10, 0, 0.1f}), range, 6).values<float>(), Floats({-38 / 12.6f, 25 / 12.6f, 0, 1 / 12.6f}));
   EXPECT_EQ(range.values<float>(), Floats({-3, 2}));
 }
 

@@ -94,7 +94,8 @@ for p in (2, 3, 4, 5):
     write_zip(f"protocol{p}.pth", state(), p)
     write_legacy(f"protocol{p}_legacy.pth", state(), p)
 insightface = {"epoch": 3, "global_step": 2 ** 40, "state_dict_backbone": state(), "state_dict_softmax_fc": state(first=100.0),
-               "state_optimizer": optimizer, "note": b"bytes \xff", "big": -(2 ** 70), "text": "é" * 300, "rate": 1e-3, "flags": (True, None, [1])}
+               "state_optimizer": optimizer,
+               "note": b"bytes \xff", "big": -(2 ** 70), "text": "é" * 300, "rate": 1e-3, "flags": (True, None, [1])}
 write_zip("nested_insightface.pth", insightface, 4)
 write_legacy("nested_net.pth", {"epoch": 68, "net_state_dict": state()})
 write_zip("nested_deep.pth", {"best": Tensor(Storage(FloatStorage, "f", [0.5]), ()), "model": {"state_dict": state("module.")}})

@@ -1,0 +1,153 @@
+// The reverse walk: what it computes, refuses and gives back. Derivatives of operators are proven case by case in cases_test.cc.
+#include <gtest/gtest.h>
+
+#include <thread>
+
+#include "engine/ops.h"
+
+namespace vitrine {
+namespace {
+
+Tensor leaf(const std::vector<double>& v) { return Tensor::from({static_cast<int64_t>(v.size())}, v).set_requires_grad(); }
+using Doubles = std::vector<double>;
+
+template <class F>
+std::string message(F f) {
+  try {
+    f();
+  } catch (const Error& e) {
+    return e.what();
+  }
+  return "no Error";
+}
+bool contains(const std::string& text, const std::string& part) { return text.find(part) != std::string::npos; }
+
+TEST(CoreGrad, EveryUseOfAValueAddsItsGradient) {
+  Tensor x = leaf({1, 2, 3}), y = add(mul(x, x), add(x, x));
+  EXPECT_EQ(grad(sum(y), {x})[0].values(), Doubles({4, 6, 8}));
+}
+
+TEST(CoreGrad, ASharedIntermediateIsWalkedOnce) {
+  Tensor x = leaf({3}), a = square(x), b = square(a), y = sum(add(mul(a, b), b));  // x^6 + x^4
+  EXPECT_EQ(grad(y, {x})[0].values(), Doubles({6 * 243 + 4 * 27}));
+}
+
+TEST(CoreGrad, TheSeedIsTheGradientOfTheResult) {
+  Tensor x = leaf({1, 2});
+  EXPECT_EQ(grad(square(x), {x}, Tensor::from({2}, Doubles{10, -1}))[0].values(), Doubles({20, -4}));
+  EXPECT_THROW(grad(square(x), {x}, Tensor::from({3}, Doubles{1, 1, 1})), Error);
+}
+
+TEST(CoreGrad, WhatTheResultDoesNotDependOnGetsAnEmptyGradient) {
+  Tensor x = leaf({1}), other = leaf({2});
+  Tensors g = grad(sum(mul(x, other.detach())), {x, other});
+  EXPECT_EQ(g[0].values(), Doubles({2}));
+  EXPECT_FALSE(g[1]);
+  EXPECT_TRUE(contains(message([&] { grad(Tensor::scalar(1), {x}); }), "grad: nothing that requires a gradient"));
+}
+
+TEST(CoreGrad, AnInputChangedAfterItsUseIsNoticed) {
+  Tensor x = leaf({1, 2}), y = sum(square(x));
+  x.assign(Tensor::from({2}, Doubles{5, 5}));
+  EXPECT_TRUE(contains(message([&] { grad(y, {x}); }), "input 0 of square was changed after it was used"));
+  Tensor again = sum(square(x));
+  EXPECT_EQ(grad(again, {x})[0].values(), Doubles({10, 10})) << "a use after the change is fine";
+}
+
+TEST(CoreGrad, AnInputChangedThroughAViewIsNoticedToo) {
+  Tensor x = leaf({1, 2}), y = sum(square(x));
+  x.view({2, 1}).assign(Tensor::from({2, 1}, Doubles{5, 5}));
+  EXPECT_TRUE(contains(message([&] { grad(y, {x}); }), "changed after it was used"));
+}
+
+TEST(CoreGrad, ASecondWalkOverTheSameHistoryIsRefused) {
+  Tensor x = leaf({2}), y = sum(square(x));
+  grad(y, {x});
+  EXPECT_TRUE(contains(message([&] { grad(y, {x}); }), "consumed by an earlier grad()"));
+}
+
+TEST(CoreGrad, OperatorsWithoutADerivativeSaySo) {
+  Tensor x = leaf({2, 3});
+  EXPECT_TRUE(contains(message([&] { grad(max(x), {x}); }), "max is not differentiable"));
+}
+
+TEST(CoreNoGrad, LeavesNoHistoryAndEndsWithItsScopeAlsoByAnException) {
+  Tensor x = leaf({1});
+  {
+    NoGrad quiet;
+    EXPECT_FALSE(square(x).requires_grad());
+    try {
+      NoGrad nested;
+      throw Error("");
+    } catch (const Error&) {
+    }
+    EXPECT_FALSE(grad_enabled());
+  }
+  EXPECT_TRUE(square(x).requires_grad());
+  EXPECT_FALSE(square(x.detach()).requires_grad());
+}
+
+TEST(CoreNoGrad, BindsOnlyItsOwnThread) {
+  NoGrad quiet;
+  bool other = false;
+  std::thread([&] { other = grad_enabled(); }).join();
+  EXPECT_TRUE(other);
+}
+
+TEST(CoreGrad, MemoryIsReleasedAsTheWalkPasses) {
+  const int64_t n = 1 << 16, bytes = n * 4, depth = 20;
+  Tensor x = Tensor::full({n}, 1).set_requires_grad();
+  int64_t before = memory_use(Device::cpu).live;
+  {
+    Tensor y = x;
+    for (int i = 0; i < depth; ++i) y = square(y);
+    y = sum(y);
+    int64_t held = memory_use(Device::cpu).live - before;
+    EXPECT_GE(held, (depth - 1) * bytes) << "square reads its input: the chain must be held";
+    reset_peak(Device::cpu);
+    Tensors g = grad(y, {x});
+    EXPECT_LE(memory_use(Device::cpu).peak - before, held + 4 * bytes) << "the walk keeps what it has passed";
+    EXPECT_LE(memory_use(Device::cpu).live - before, bytes + 64) << "only the gradient and the result stay";
+  }
+  EXPECT_EQ(memory_use(Device::cpu).live, before);
+}
+
+TEST(CoreGrad, ValuesNoDerivativeReadsAreNotHeld) {
+  const int64_t n = 1 << 16, bytes = n * 4;
+  Tensor x = Tensor::full({n}, 1).set_requires_grad(), one = Tensor::full({1}, 1);
+  int64_t before = memory_use(Device::cpu).live;
+  Tensor y = x;
+  for (int i = 0; i < 20; ++i) y = add(y, one);
+  EXPECT_LE(memory_use(Device::cpu).live - before, 2 * bytes);
+  EXPECT_EQ(grad(sum(y), {x})[0].values()[0], 1);
+}
+
+TEST(CoreGrad, AVeryLongHistoryNeedsNoStack) {
+  Tensor x = leaf({1});
+  for (bool walk : {false, true}) {
+    Tensor y = x;
+    for (int i = 0; i < 100000; ++i) y = add_scalar(y, 1e-3);
+    if (walk) {
+      EXPECT_EQ(grad(y, {x})[0].item(), 1);
+    }
+  }
+}
+
+TEST(CoreApply, ErrorsNameTheOperatorTheShapesAndTheAttributes) {
+  std::string text = message([] { add(Tensor::zeros({2, 3}), Tensor::zeros({4, 3})); });
+  EXPECT_TRUE(contains(text, "add(f32[2,3], f32[4,3]): ")) << text;
+  text = message([] { reshape(Tensor::zeros({2, 3}), {4, -1}); });
+  EXPECT_TRUE(contains(text, "reshape(f32[2,3] shape=4,-1): ")) << text;
+  text = message([] { mul(Tensor::zeros({2}), Tensor()); });
+  EXPECT_TRUE(contains(text, "mul: input 1 is an empty tensor")) << text;
+  EXPECT_TRUE(contains(message([] { op_named("conv3d"); }), "unknown operator 'conv3d'"));
+}
+
+TEST(CoreApply, ADryRunChecksShapesAndRunsNothing) {
+  DryRun dry;
+  EXPECT_EQ(matmul(Tensor::zeros({2, 3}), Tensor::zeros({3, 5})).shape(), Shape({2, 5}));
+  EXPECT_THROW(matmul(Tensor::zeros({2, 3}), Tensor::zeros({4, 5})), Error);
+}
+
+}  // namespace
+}  // namespace vitrine
