@@ -15,7 +15,7 @@ namespace {
 constexpr int64_t kChunk = 512;       // of the depth: a packed panel of 64 KB, used at once while in L2
 constexpr int64_t kBlockRows = 256;   // of op(a): 512 KB with kChunk
 constexpr int64_t kBlockPanels = 16;  // of columns
-constexpr int64_t kCopiedRows = 14;   // fewer make no full tile
+constexpr int64_t kCopiedRows = 128;  // fewer: reading b dominates, so one panel goes through the whole depth, in step with the prefetcher
 
 struct Product {
   const Kernels& k;
@@ -84,7 +84,8 @@ void run(const Product& p) {
   const int64_t wide = 2 * p.k.lanes, panels = chunk_count(p.n, wide);
   const int64_t block = p.ta ? std::max(kBlockRows, chunk_count(p.m * panels, 4 * threads())) : kBlockRows;
   const int64_t rows = chunk_count(p.m, chunk_count(p.m, block)), down = chunk_count(p.m, rows);
-  const int64_t group = std::clamp<int64_t>(panels * down / (4 * threads()), 1, kBlockPanels), across = chunk_count(panels, group);
+  const int64_t most = rows < kCopiedRows ? 1 : kBlockPanels;
+  const int64_t group = std::clamp<int64_t>(panels * down / (4 * threads()), 1, most), across = chunk_count(panels, group);
   parallel_chunks(down * across, [&](int64_t task) {
     const int64_t i0 = task / across * rows, j0 = task % across * group * wide;
     (p.ta ? columns_times_columns : rows_times_columns)(p, i0, std::min(p.m, i0 + rows), j0, std::min(p.n, j0 + group * wide));

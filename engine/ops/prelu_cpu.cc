@@ -24,8 +24,9 @@ VITRINE_CLONES void backward(const float* __restrict x, const float* __restrict 
   for (int64_t r = 0; r < rows; ++r, x += c, g += c, dx += c)
     for (int64_t k = 0; k < c; ++k) {
       float scaled = slope[k] * g[k];
+      float negative = x[k] > 0 ? 0.0f : x[k];  // selected in f32: a select across element sizes does not vectorise
       dx[k] = x[k] > 0 ? g[k] : scaled;
-      s[k] += x[k] > 0 ? 0.0 : static_cast<double>(g[k]) * static_cast<double>(x[k]);
+      s[k] += static_cast<double>(g[k]) * static_cast<double>(negative);
     }
 }
 void backward(const double* x, const double* g, double* dx, int64_t rows, int64_t c, const double* slope, double* s) {
