@@ -17,9 +17,10 @@ FLAGS.tsan := -O1 -g -fsanitize=thread
 ifeq ($(FLAGS.$(config)),)
 $(error config=$(config): expected release, debug, asan or tsan)
 endif
-# -ffp-contract=off: rounding is part of every operator's definition (docs/decisions.md, "Numbers").
+# -ffp-contract=off: rounding is part of every operator's definition (docs/decisions.md, "Numbers"). -fno-trapping-math changes no value;
+# it lets selects vectorise.
 CXXFLAGS := -std=c++20 -I. -I$(BUILD)/gen -Wall -Wextra -Wno-missing-field-initializers -Wno-restrict $(if $(CI),-Werror) \
-            -ffp-contract=off -fopenmp -MMD -MP $(FLAGS.$(config)) $(EXTRA_CXXFLAGS)
+            -ffp-contract=off -fno-trapping-math -fopenmp -MMD -MP $(FLAGS.$(config)) $(EXTRA_CXXFLAGS)
 LDFLAGS := -fopenmp $(FLAGS.$(config))
 LDLIBS := -ljpeg -lpng -lzip -lprotobuf -lpthread
 # Files of one instruction set carry it in their name and are the only ones compiled for it.

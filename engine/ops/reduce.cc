@@ -11,7 +11,7 @@ Metas infer(const Metas& in, Attrs* attrs) {
   auto& a = static_cast<ReduceAttrs&>(*attrs);
   check_float(in, 1);
   const Shape& x = in[0].shape;
-  CHECK(a.first >= 0 && a.count >= 0 && a.first + a.count <= x.rank(), "axes [", a.first, ",", a.first + a.count, ") of ", x);
+  CHECK(a.first >= 0 && a.count >= 0 && a.first <= x.rank() && a.count <= x.rank() - a.first, a.count, " axes from ", a.first, " on of ", x);
   Shape out;
   for (int i = 0; i < x.rank(); ++i) {
     bool reduced = i >= a.first && i < a.first + a.count;
@@ -31,6 +31,7 @@ Tensors sum_backward(const Back& b) {
 Metas expand_infer(const Metas& in, Attrs* attrs) {
   const Shape& to = static_cast<ShapeAttrs&>(*attrs).shape;
   check_float(in, 1);
+  check_extents(to);
   CHECK(broadcast(in[0].shape, to) == to, in[0].shape, " does not broadcast to ", to);
   return {Meta{to, in[0].dtype}};
 }

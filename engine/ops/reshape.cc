@@ -16,8 +16,9 @@ Metas reshape_infer(const Metas& in, Attrs* attrs) {
     CHECK(unknown < 0, "more than one -1 in ", to);
     unknown = i;
   }
+  if (unknown >= 0) to[unknown] = 1;
+  check_extents(to);
   if (unknown >= 0) {
-    to[unknown] = 1;
     int64_t known = to.numel();
     to[unknown] = known ? in[0].numel() / known : in[0].shape.rank() ? in[0].shape.product(1, in[0].shape.rank()) : 1;
     if (known == 0) {  // an empty batch: the inferred extent is that of one row
@@ -64,6 +65,7 @@ Metas scatter_infer(const Metas& in, Attrs* attrs) {
   CHECK(is_float(in[0].dtype), "expected a floating-point dtype");
   Shape to = in[0].shape;
   to[0] = static_cast<RowsAttrs&>(*attrs).rows;
+  check_extents(to);
   return {Meta{to, in[0].dtype}};
 }
 

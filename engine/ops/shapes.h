@@ -18,6 +18,15 @@ inline void check_channels(const Meta& x, const Meta& v, const char* what) {
   CHECK(x.shape.rank() >= 1 && v.shape == Shape({x.shape.back()}), what, " ", v.shape, " for ", x.shape, ": expected [", x.shape.back(), "]");
 }
 
+// Extents that come from an attribute, and so perhaps from a damaged file: none is negative and no product of them overflows.
+inline void check_extents(const Shape& s) {
+  double total = 1;
+  for (int64_t extent : s) {
+    total *= static_cast<double>(std::max<int64_t>(extent, 1));
+    CHECK(extent >= 0 && total < 0x1p53, "shape ", s, " is negative or absurdly large");
+  }
+}
+
 inline Shape broadcast(const Shape& a, const Shape& b) {
   int rank = std::max(a.rank(), b.rank());
   Shape out;

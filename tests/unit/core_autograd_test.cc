@@ -1,6 +1,7 @@
 // The reverse walk: what it computes, refuses and gives back. Derivatives of operators are proven case by case in cases_test.cc.
 #include <gtest/gtest.h>
 
+#include <limits>
 #include <thread>
 
 #include "engine/ops.h"
@@ -141,6 +142,18 @@ TEST(CoreApply, ErrorsNameTheOperatorTheShapesAndTheAttributes) {
   text = message([] { mul(Tensor::zeros({2}), Tensor()); });
   EXPECT_TRUE(contains(text, "mul: input 1 is an empty tensor")) << text;
   EXPECT_TRUE(contains(message([] { op_named("conv3d"); }), "unknown operator 'conv3d'"));
+}
+
+TEST(CoreApply, AttributesFromADamagedFileDoNotPassAsShapes) {
+  const int64_t huge = std::numeric_limits<int64_t>::max();
+  Tensor x = Tensor::zeros({2, 3}), empty = Tensor::zeros({0, 3});
+  EXPECT_THROW(reshape(x, {-2, -3}), Error);
+  EXPECT_THROW(reshape(empty, {int64_t{1} << 62, 4}), Error) << "the product wraps round to 0";
+  EXPECT_THROW(expand(Tensor::zeros({1}), {huge, huge}), Error);
+  EXPECT_THROW(scatter_add(x, Tensor::zeros({2}, Dtype::i64), -1), Error);
+  AttrsPtr axes = op_named("sum").attrs();
+  parse(*axes, "first=1 count=9223372036854775807");
+  EXPECT_THROW(apply(op_named("sum"), axes, {x}), Error) << "first + count wraps round";
 }
 
 TEST(CoreApply, ADryRunChecksShapesAndRunsNothing) {
