@@ -22,27 +22,31 @@ Tensor sum(const Tensor& x, Shape axes = {}, bool keep = false);
 Tensor mean(const Tensor& x, Shape axes = {}, bool keep = false);
 Tensor min(const Tensor& x, Shape axes = {}, bool keep = false);
 Tensor max(const Tensor& x, Shape axes = {}, bool keep = false);
-Tensor expand(const Tensor& x, Shape shape);      // numpy's broadcast_to
-Tensor sum_to(const Tensor& x, Shape shape);      // undoes expand: sums over the axes that were broadcast
+Tensor expand(const Tensor& x, Shape shape);  // numpy's broadcast_to
+Tensor sum_to(const Tensor& x, Shape shape);  // undoes expand: sums over the axes that were broadcast
 
-Tensor reshape(const Tensor& x, Shape shape);     // a view; 0 copies the extent of x, one -1 is inferred
-Tensor flatten(const Tensor& x);                  // N,... -> N,rest
-Tensor transpose(const Tensor& x, Shape order);   // axis i of the result is axis order[i] of x
-Tensor gather(const Tensor& x, const Tensor& index);               // rows x[index[i]]; index i64 [n]
+Tensor reshape(const Tensor& x, Shape shape);                            // a view; 0 copies the extent of x, one -1 is inferred
+Tensor flatten(const Tensor& x);                                         // N,... -> N,rest
+Tensor transpose(const Tensor& x, Shape order);                          // axis i of the result is axis order[i] of x
+Tensor gather(const Tensor& x, const Tensor& index);                     // rows x[index[i]]; index i64 [n]
 Tensor scatter_add(const Tensor& g, const Tensor& index, int64_t rows);  // undoes gather: out[index[i]] += g[i], i ascending
 
-struct Sorted { Tensor values, index; };          // index i64: values[i] = x[index[i]]
-Sorted sort(const Tensor& x, bool descending);    // x [n]; stable; the gradient of `values` flows to x
+struct Sorted {
+  Tensor values, index;
+};                                              // index i64: values[i] = x[index[i]]
+Sorted sort(const Tensor& x, bool descending);  // x [n]; stable; the gradient of `values` flows to x
 
 // y = (x - mean) / sqrt(var + eps) * gamma + beta, per channel, with given statistics.
 Tensor batch_norm(const Tensor& x, const Tensor& gamma, const Tensor& beta, const Tensor& mean, const Tensor& var, double eps = 1e-5);
 // The same with the batch's own statistics (biased variance); running' = (1 - momentum) * running + momentum * (mean, unbiased variance).
-struct BatchNormTrain { Tensor y, mean, rstd, running_mean, running_var; };
-BatchNormTrain batch_norm_train(const Tensor& x, const Tensor& gamma, const Tensor& beta, const Tensor& running_mean, const Tensor& running_var,
-                                double eps = 1e-5, double momentum = 0.1);
+struct BatchNormTrain {
+  Tensor y, mean, rstd, running_mean, running_var;
+};
+BatchNormTrain batch_norm_train(const Tensor& x, const Tensor& gamma, const Tensor& beta, const Tensor& running_mean,
+                                const Tensor& running_var, double eps = 1e-5, double momentum = 0.1);
 
-Tensor prelu(const Tensor& x, const Tensor& slope);      // x > 0 ? x : slope[c] * x, per channel
+Tensor prelu(const Tensor& x, const Tensor& slope);                        // x > 0 ? x : slope[c] * x, per channel
 Tensor linear(const Tensor& x, const Tensor& w, const Tensor& bias = {});  // x [N,I], w [O,I]: x w^T + bias
-Tensor l2_normalize(const Tensor& x, double eps = 1e-12);  // rows of the last axis divided by max(norm, eps)
+Tensor l2_normalize(const Tensor& x, double eps = 1e-12);                  // rows of the last axis divided by max(norm, eps)
 
 }  // namespace vitrine

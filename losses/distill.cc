@@ -58,7 +58,8 @@ std::array<int64_t, Ekd::kAnchors> threshold_positions(int64_t negatives) {
 }
 
 Tensor soft_rank(const Tensor& similarity, const Ekd::Anchors& anchors) {
-  Tensor a = Tensor::from({1, Ekd::kAnchors}, std::vector<double>(anchors.begin(), anchors.end())).to(similarity.dtype()).to(similarity.device());
+  Tensor a =
+      Tensor::from({1, Ekd::kAnchors}, std::vector<double>(anchors.begin(), anchors.end())).to(similarity.dtype()).to(similarity.device());
   Tensor exponent = mul_scalar(sub(reshape(similarity, {-1, 1}), a), 1 / Ekd::kTau);
   return sum(sigmoid(clamp(exponent, -Ekd::kClamp, Ekd::kClamp)), {1});
 }

@@ -18,15 +18,15 @@ Tensor embedding_mse(const Tensor& student, const Tensor& teacher);
 class Ekd {
  public:
   static constexpr int kAnchors = 6;
-  static constexpr double kTau = 0.01;                   // softness of the rank
-  static constexpr double kClamp = 50;                   // of the sigmoid's exponent: gradient exactly 0 beyond
-  static constexpr double kNewWeight = 0.01;             // of a step's thresholds in the running ones, which start at 0
+  static constexpr double kTau = 0.01;                         // softness of the rank
+  static constexpr double kClamp = 50;                         // of the sigmoid's exponent: gradient exactly 0 beyond
+  static constexpr double kNewWeight = 0.01;                   // of a step's thresholds in the running ones, which start at 0
   static constexpr double kPositive = 0.02, kNegative = 0.01;  // weights of the two parts
-  static constexpr int64_t kHardest = 2000;              // negatives compared, hardest by the student
+  static constexpr int64_t kHardest = 2000;                    // negatives compared, hardest by the student
 
   using Anchors = std::array<double, kAnchors>;
   struct Result {
-    Tensor loss;             // kPositive * l_pos + kNegative * l_neg
+    Tensor loss;                  // kPositive * l_pos + kNegative * l_neg
     double l_pos = 0, l_neg = 0;  // 0 where there are no such pairs
     int64_t positives = 0, negatives = 0;
   };

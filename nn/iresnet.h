@@ -20,9 +20,9 @@ struct IBasicBlock : Module {
 };
 
 struct IResNetSpec {
-  std::vector<int> blocks;           // of the four stages
+  std::vector<int> blocks;  // of the four stages
   int64_t height = 112, width = 112;
-  double channels = 1;               // multiplies 64, 128, 256, 512
+  double channels = 1;  // multiplies 64, 128, 256, 512
   int64_t embedding = 512;
 };
 

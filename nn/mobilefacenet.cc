@@ -35,7 +35,11 @@ MobileFaceNet::MobileFaceNet(const MobileFaceNetSpec& s)
       linear1(512, s.embedding, 1, 1, 1, 0, 1, true) {
   CHECK(s.height % 16 == 0 && s.width % 16 == 0 && s.height > 0 && s.width > 0, "MobileFaceNet: input ", s.height, "x", s.width,
         ", expected multiples of 16");
-  struct Stage { int64_t expansion, channels; int repeats; int64_t stride; };
+  struct Stage {
+    int64_t expansion, channels;
+    int repeats;
+    int64_t stride;
+  };
   int64_t in = 64;
   for (auto [expansion, channels, repeats, stride] : {Stage{2, 64, 5, 2}, {4, 128, 1, 2}, {2, 128, 6, 1}, {4, 128, 1, 2}, {2, 128, 2, 1}})
     for (int i = 0; i < repeats; ++i) {

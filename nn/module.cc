@@ -6,7 +6,9 @@ namespace {
 struct Collect : Visitor {
   std::string prefix;
   std::vector<NamedMember> found;
-  void tensor(const std::string& name, Tensor& t, Role role, bool trainable) override { found.push_back({prefix + name, &t, role, trainable}); }
+  void tensor(const std::string& name, Tensor& t, Role role, bool trainable) override {
+    found.push_back({prefix + name, &t, role, trainable});
+  }
   void child(const std::string& name, Module& m) override {
     std::string before = prefix;
     prefix += name + ".";

@@ -72,7 +72,9 @@ struct PRelu : Module {
 struct Linear : Module {
   Linear(int64_t in, int64_t out);
   Tensor forward(const Tensor& x) override { return linear(x, weight, bias); }
-  void members(Visitor& v) override { v.tensor("weight", weight, Role::linear_weight, true), v.tensor("bias", bias, Role::linear_bias, true); }
+  void members(Visitor& v) override {
+    v.tensor("weight", weight, Role::linear_weight, true), v.tensor("bias", bias, Role::linear_bias, true);
+  }
   Tensor weight, bias;  // [out, in], [out]
 };
 

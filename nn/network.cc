@@ -25,7 +25,7 @@ std::unique_ptr<Module> mobilefacenet(const NetworkOptions& o) {
 }
 
 const std::vector<std::pair<std::string, Builder>> kNetworks = {
-    {"iresnet18", iresnet<2, 2, 2, 2>},   {"iresnet34", iresnet<3, 4, 6, 3>},    {"iresnet50", iresnet<3, 4, 14, 3>},
+    {"iresnet18", iresnet<2, 2, 2, 2>},    {"iresnet34", iresnet<3, 4, 6, 3>}, {"iresnet50", iresnet<3, 4, 14, 3>},
     {"iresnet100", iresnet<3, 13, 30, 3>}, {"mobilefacenet", mobilefacenet},
 };
 
@@ -40,12 +40,21 @@ void fill(Tensor& t, Role role, bool narrow, Philox rng) {
   const Shape& s = t.shape();
   double deviation = narrow ? 0.1 : std::sqrt(2.0 / static_cast<double>(s.rank() == 4 ? s[0] * s[1] * s[2] : 1));
   for (int64_t i = 0; p && i < t.numel(); ++i) switch (role) {
-      case Role::conv_weight: p[i] = static_cast<float>(deviation * rng.normal()); break;
-      case Role::linear_weight: p[i] = static_cast<float>((2 * rng.uniform() - 1) / std::sqrt(static_cast<double>(s.back()))); break;
+      case Role::conv_weight:
+        p[i] = static_cast<float>(deviation * rng.normal());
+        break;
+      case Role::linear_weight:
+        p[i] = static_cast<float>((2 * rng.uniform() - 1) / std::sqrt(static_cast<double>(s.back())));
+        break;
       case Role::gamma:
-      case Role::running_var: p[i] = 1; break;
-      case Role::slope: p[i] = 0.25f; break;
-      default: p[i] = 0;
+      case Role::running_var:
+        p[i] = 1;
+        break;
+      case Role::slope:
+        p[i] = 0.25f;
+        break;
+      default:
+        p[i] = 0;
     }
 }
 

@@ -79,7 +79,8 @@ NetworkOptions options_for(const std::string& arch, const Entries& entries) {
   if (auto it = entries.find("conv1.weight"); arch != "mobilefacenet" && it != entries.end() && it->second.shape().rank() == 4)
     o.channels = static_cast<double>(it->second.shape()[0]) / 64.0;
   if (auto it = entries.find("fc.weight"); it != entries.end() && it->second.shape().rank() == 2) o.embedding = it->second.shape()[0];
-  if (auto it = entries.find("linear1.conv.weight"); it != entries.end() && it->second.shape().rank() == 4) o.embedding = it->second.shape()[0];
+  if (auto it = entries.find("linear1.conv.weight"); it != entries.end() && it->second.shape().rank() == 4)
+    o.embedding = it->second.shape()[0];
   return o;
 }
 

@@ -19,7 +19,9 @@ Model quantface(const Model& teacher, const QuantSpec&);
 // Each fake_quant first widens its range by its input (observe) and uses the widened one; the buffers are updated after the run.
 Graph with_running_ranges(const Graph&);
 
-struct Census { int convolutions = 0, matrices = 0, slopes = 0, activations = 0; };  // quantizers in a graph
+struct Census {
+  int convolutions = 0, matrices = 0, slopes = 0, activations = 0;
+};  // quantizers in a graph
 Census census(const Graph&);
 
 }  // namespace vitrine::quant

@@ -15,10 +15,10 @@ class Maker {
  public:
   Maker(Dtype dtype, uint64_t seed) : dtype_(dtype), rng_(seed) {}
   Tensor uniform(Shape, double low = -1, double high = 1);
-  Tensor away_from_zero(Shape, double gap = 0.05);  // for kinks at 0: |x| >= gap
-  Tensor distinct(Shape);                           // a permutation of evenly spaced values: no ties
+  Tensor away_from_zero(Shape, double gap = 0.05);    // for kinks at 0: |x| >= gap
+  Tensor distinct(Shape);                             // a permutation of evenly spaced values: no ties
   Tensor integers(Shape, int64_t low, int64_t high);  // float tensor of small integers: sums are exact
-  Tensor indices(Shape, int64_t below);             // i64
+  Tensor indices(Shape, int64_t below);               // i64
   Tensor constant(Shape, double value);
   Dtype dtype() const { return dtype_; }
 
@@ -31,7 +31,8 @@ struct Case {
   std::string op, label;
   std::function<Tensors(Maker&)> inputs;
   std::function<Tensors(const Tensors&)> run;
-  // Sum over the terms of |products|, times the length of the chain, bounds the f32 error: bound(i) = eps * terms * max|output of run(|inputs|)|.
+  // Sum over the terms of |products|, times the length of the chain, bounds the f32 error: bound(i) = eps * terms * max|output of
+  // run(|inputs|)|.
   int64_t terms = 16;
   bool differentiable = true;
   bool exact = false;  // data movement and integers: f32 must equal f64 rounded

@@ -117,8 +117,15 @@ Json to_json(const Benchmark& b, const eval::Verification& v) {
     thresholds.push_back(f.threshold);
   }
   auto interval = eval::wilson(v.correct, v.pairs);
-  return {{"name", b.name}, {"list", b.list_file}, {"pairs", v.pairs}, {"correct", v.correct}, {"accuracy", v.accuracy}, {"std", v.std},
-          {"interval95", {interval.low, interval.high}}, {"folds", folds}, {"thresholds", thresholds}};
+  return {{"name", b.name},
+          {"list", b.list_file},
+          {"pairs", v.pairs},
+          {"correct", v.correct},
+          {"accuracy", v.accuracy},
+          {"std", v.std},
+          {"interval95", {interval.low, interval.high}},
+          {"folds", folds},
+          {"thresholds", thresholds}};
 }
 
 }  // namespace vitrine::tools

@@ -40,8 +40,10 @@ void prepare(const Common& c) {
 void deliver(const Common& c, const Json& result) {
   if (c.json.empty()) return;
   std::string text = result.dump(2) + "\n";
-  if (c.json == "-") std::cout << text;
-  else io::save_bytes(c.json, [&](std::ostream& out) { out << text; });
+  if (c.json == "-")
+    std::cout << text;
+  else
+    io::save_bytes(c.json, [&](std::ostream& out) { out << text; });
 }
 
 }  // namespace

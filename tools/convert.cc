@@ -19,8 +19,8 @@ struct Options {
 // The graph decides the size of its input; --crop says what the user believes it to be.
 void check_crop(const Model& m, const std::string& crop) {
   const Shape& s = m.graph.values[m.graph.inputs.at(0)].meta.shape;
-  CHECK(s.rank() == 4 && cat(s[1], "x", s[2]) == crop, "--crop ", crop, ": the network takes ", s.rank() == 4 ? cat(s[1], "x", s[2]) : s.str(),
-        " (height x width)");
+  CHECK(s.rank() == 4 && cat(s[1], "x", s[2]) == crop, "--crop ", crop, ": the network takes ",
+        s.rank() == 4 ? cat(s[1], "x", s[2]) : s.str(), " (height x width)");
 }
 
 Json convert(const Options& o, const Common& c) {
@@ -33,8 +33,10 @@ Json convert(const Options& o, const Common& c) {
   if (!o.crop.empty()) check_crop(m, o.crop);
   m.info.emplace("source", std::filesystem::path(o.in).filename());
   if (std::filesystem::exists(o.in)) m.info["source_sha256"] = sha256_file(o.in);
-  if (ending == ".onnx") io::export_onnx(o.out, m);
-  else io::save_model(o.out, m);
+  if (ending == ".onnx")
+    io::export_onnx(o.out, m);
+  else
+    io::save_model(o.out, m);
   Count n = count(m.graph);
   say() << o.out << ": " << m.tensors.size() << " tensors, " << n.params << " parameters, " << n.macs << " MACs\n";
   return {{"model", o.out}, {"params", n.params}, {"macs", n.macs}, {"sha256", sha256_file(o.out)}};

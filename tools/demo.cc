@@ -25,11 +25,13 @@ constexpr int kSide = 112;
 
 // Eight plane waves per colour; the identity's stream decides them.
 data::Image pattern(uint64_t seed, int64_t identity, int64_t shot) {
-  Philox who(seed, 2 * static_cast<uint64_t>(identity)), how(seed, (static_cast<uint64_t>(identity) << 20 | static_cast<uint64_t>(shot)) * 2 + 1);
+  Philox who(seed, 2 * static_cast<uint64_t>(identity)),
+      how(seed, (static_cast<uint64_t>(identity) << 20 | static_cast<uint64_t>(shot)) * 2 + 1);
   constexpr int kWaves = 8;
   double fx[3][kWaves], fy[3][kWaves], phase[3][kWaves];
   for (int c = 0; c < 3; ++c)
-    for (int k = 0; k < kWaves; ++k) fx[c][k] = who.normal() * 0.12, fy[c][k] = who.normal() * 0.12, phase[c][k] = 6.2831853 * who.uniform();
+    for (int k = 0; k < kWaves; ++k)
+      fx[c][k] = who.normal() * 0.12, fy[c][k] = who.normal() * 0.12, phase[c][k] = 6.2831853 * who.uniform();
   double dx = 6 * how.normal(), dy = 6 * how.normal(), light = 0.7 + 0.6 * how.uniform(), noise = 14 + 14 * how.uniform();
   data::Image image(kSide, kSide);
   for (int y = 0; y < kSide; ++y)

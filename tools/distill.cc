@@ -29,8 +29,8 @@ void calibrate(Model& student, const data::Dataset& set, const data::Batches& ba
 namespace {
 
 // One step's loss; fills in what is reported. The mean squared error is always reported, whatever is minimised.
-Tensor objective(const FinetuneOptions& o, losses::Ekd& ekd, const Tensor& student, const Tensor& teacher, const std::vector<int64_t>& labels,
-                 StepMetrics& m) {
+Tensor objective(const FinetuneOptions& o, losses::Ekd& ekd, const Tensor& student, const Tensor& teacher,
+                 const std::vector<int64_t>& labels, StepMetrics& m) {
   if (o.objective == Objective::mse) {
     Tensor loss = losses::embedding_mse(student, teacher);
     m.loss = m.mse = loss.item();

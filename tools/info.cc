@@ -16,11 +16,13 @@ struct Options {
 };
 
 void print_table(std::ostream& out, const Count& c) {
-  out << "\n" << std::left << std::setw(34) << "layer" << std::setw(20) << "operator" << std::setw(20) << "output" << std::right << std::setw(14)
-      << "parameters" << std::setw(16) << "MACs" << "\n";
+  out << "\n"
+      << std::left << std::setw(34) << "layer" << std::setw(20) << "operator" << std::setw(20) << "output" << std::right << std::setw(14)
+      << "parameters" << std::setw(16) << "MACs"
+      << "\n";
   for (auto& n : c.nodes)
-    out << std::left << std::setw(34) << n.name << std::setw(20) << n.op->name << std::setw(20) << n.out.str() << std::right << std::setw(14)
-        << n.params << std::setw(16) << n.macs << "\n";
+    out << std::left << std::setw(34) << n.name << std::setw(20) << n.op->name << std::setw(20) << n.out.str() << std::right
+        << std::setw(14) << n.params << std::setw(16) << n.macs << "\n";
 }
 
 Json describe_model(const Model& m, const Options& o) {
@@ -35,18 +37,20 @@ Json describe_model(const Model& m, const Options& o) {
   for (auto& [key, value] : m.info)
     if (!value.empty()) out << std::left << std::setw(14) << key << value << "\n";
   const Meta& in = m.graph.values[m.graph.inputs.at(0)].meta;
-  out << std::setw(14) << "input" << str(in) << "\n" << std::setw(14) << "parameters" << c.params << " (" << trainable << " trainable, " << frozen
-      << " frozen)\n"
-      << std::setw(14) << "buffers" << c.buffers << "\n" << std::setw(14) << "MACs" << c.macs << " per image\n"
-      << std::setw(14) << "bytes, f32" << s.float_bytes << "\n" << std::setw(14) << cat("bytes, ", bits) << s.packed_bytes
-      << " packed, with scales and ranges\n";
+  out << std::setw(14) << "input" << str(in) << "\n"
+      << std::setw(14) << "parameters" << c.params << " (" << trainable << " trainable, " << frozen << " frozen)\n"
+      << std::setw(14) << "buffers" << c.buffers << "\n"
+      << std::setw(14) << "MACs" << c.macs << " per image\n"
+      << std::setw(14) << "bytes, f32" << s.float_bytes << "\n"
+      << std::setw(14) << cat("bytes, ", bits) << s.packed_bytes << " packed, with scales and ranges\n";
   if (o.layers) print_table(out, c);
 
   Json layers = Json::array();
   for (auto& n : c.nodes)
     layers.push_back({{"name", n.name}, {"op", n.op->name}, {"shape", n.out.str()}, {"params", n.params}, {"macs", n.macs}});
-  return {{"model", o.model}, {"info", m.info}, {"params", c.params}, {"trainable", trainable}, {"buffers", c.buffers}, {"macs", c.macs},
-          {"bytes_float", s.float_bytes}, {"bytes_packed", s.packed_bytes}, {"bits", bits}, {"layers", layers}};
+  return {{"model", o.model},     {"info", m.info},  {"params", c.params},           {"trainable", trainable},
+          {"buffers", c.buffers}, {"macs", c.macs},  {"bytes_float", s.float_bytes}, {"bytes_packed", s.packed_bytes},
+          {"bits", bits},         {"layers", layers}};
 }
 
 Command command("info", "architecture, parameters, MACs, bytes, a table of the layers", [](CLI::App& app) -> Action {

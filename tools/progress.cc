@@ -11,8 +11,10 @@ namespace {
 std::string clock_time(double seconds) {
   auto s = static_cast<int64_t>(seconds + 0.5);
   char text[32];
-  if (s >= 3600) std::snprintf(text, sizeof text, "%d:%02d:%02d", int(s / 3600), int(s / 60 % 60), int(s % 60));
-  else std::snprintf(text, sizeof text, "%d:%02d", int(s / 60), int(s % 60));
+  if (s >= 3600)
+    std::snprintf(text, sizeof text, "%d:%02d:%02d", int(s / 3600), int(s / 60 % 60), int(s % 60));
+  else
+    std::snprintf(text, sizeof text, "%d:%02d", int(s / 60), int(s % 60));
   return text;
 }
 
@@ -48,8 +50,8 @@ void Progress::draw(const std::string& note) {
   std::string bar(static_cast<size_t>(std::clamp(part, 0.0, 1.0) * kWidth), '#');
   bar.resize(kWidth, '.');
   std::fprintf(stderr, "%s%s [%s] %lld/%lld %s  %.1f/s  %s %s  %s%s", terminal_ ? "\r" : "", what_.c_str(), bar.c_str(), (long long)done_,
-               (long long)total_, unit_.c_str(), per_second, done_ >= total_ ? "took" : "left", clock_time(done_ >= total_ ? seconds() : left).c_str(),
-               note.c_str(), terminal_ ? "\033[K" : "\n");
+               (long long)total_, unit_.c_str(), per_second, done_ >= total_ ? "took" : "left",
+               clock_time(done_ >= total_ ? seconds() : left).c_str(), note.c_str(), terminal_ ? "\033[K" : "\n");
   std::fflush(stderr);
 }
 

@@ -31,17 +31,19 @@ data::Batches draw(const Options& o, const data::Dataset& set, uint64_t seed, in
   }
   bool balanced = o.sampler == "balanced" || (o.sampler == "auto" && o.finetune == "ekd");
   if (!balanced) return data::shuffled_batches(set.size(), o.batch, seed, epoch);
-  CHECK(o.batch % 8 == 0, "--batch ", o.batch, ": the balanced sampler needs a multiple of 8 (half at random, half identities of 4 images)");
+  CHECK(o.batch % 8 == 0, "--batch ", o.batch,
+        ": the balanced sampler needs a multiple of 8 (half at random, half identities of 4 images)");
   return data::balanced_batches(data::labels(set), seed, epoch, {o.batch / 2, o.batch / 8, 4});
 }
 
 Json step_json(const StepMetrics& m, int64_t epoch, double lr) {
-  return {{"step", m.step}, {"epoch", epoch}, {"loss", m.loss}, {"l_pos", m.l_pos}, {"l_neg", m.l_neg}, {"mse", m.mse},
-          {"grad_norm", m.grad_norm}, {"positives", m.positives}, {"images", m.images}, {"lr", lr}};
+  return {{"step", m.step}, {"epoch", epoch},           {"loss", m.loss},           {"l_pos", m.l_pos},   {"l_neg", m.l_neg},
+          {"mse", m.mse},   {"grad_norm", m.grad_norm}, {"positives", m.positives}, {"images", m.images}, {"lr", lr}};
 }
 
 void write_config(RunRecord& record, const Options& o) {
-  record.config("bits", o.bits), record.config("scheme", o.scheme), record.config("finetune", o.finetune), record.config("epochs", o.epochs);
+  record.config("bits", o.bits), record.config("scheme", o.scheme), record.config("finetune", o.finetune),
+      record.config("epochs", o.epochs);
   record.config("batch", o.batch), record.config("lr", o.lr), record.config("momentum", o.momentum), record.config("nesterov", true);
   record.config("weight_decay", o.weight_decay), record.config("clip", o.clip), record.config("fraction", o.fraction);
   record.config("sampler", o.sampler), record.config("calibration", o.calibration);
@@ -95,8 +97,12 @@ Json quantize(Options o, const Common& c) {
   student.info["finetune"] = o.finetune;
   io::save_model(record.path("model.safetensors"), student);
   record.output("model.safetensors");
-  Json result{{"model", record.path("model.safetensors")}, {"steps", t.steps}, {"loss", t.loss},
-              {"images_per_s", t.seconds > 0 ? static_cast<double>(t.images) / t.seconds : 0}, {"seconds", t.seconds}, {"seed", c.seed}};
+  Json result{{"model", record.path("model.safetensors")},
+              {"steps", t.steps},
+              {"loss", t.loss},
+              {"images_per_s", t.seconds > 0 ? static_cast<double>(t.images) / t.seconds : 0},
+              {"seconds", t.seconds},
+              {"seed", c.seed}};
   record.finish(result);
   say() << record.path("model.safetensors") << ": " << t.steps << " steps in " << t.seconds << " s, last loss " << t.loss << "\n";
   return result;
@@ -123,7 +129,9 @@ Command command("quantize", "fake-quantize a network and fine-tune it towards it
       ->check(CLI::IsMember({"auto", "balanced", "shuffled"}))
       ->capture_default_str();
   app.add_option("--calibration", o->calibration, "batches for --finetune none")->check(CLI::PositiveNumber)->capture_default_str();
-  app.add_option("--fraction", o->fraction, "part of the images to use, chosen by the seed")->check(CLI::Range(0.0, 1.0))->capture_default_str();
+  app.add_option("--fraction", o->fraction, "part of the images to use, chosen by the seed")
+      ->check(CLI::Range(0.0, 1.0))
+      ->capture_default_str();
   app.add_option("--batches", o->batches, "replay a recorded batch order: a line per step, i: image i, -i-1: image i mirrored");
   app.add_option("--out", o->out, "run directory, default runs/<teacher>-<bits>-<finetune>");
   return [o](const Common& c) { return quantize(*o, c); };

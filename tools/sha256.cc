@@ -75,7 +75,8 @@ std::string sha256_file(const std::string& path) {
   CHECK(in, path, ": cannot be opened");
   Sha256 h;
   std::vector<char> part(1 << 20);
-  while (in.read(part.data(), static_cast<std::streamsize>(part.size())), in.gcount() > 0) h.add({part.data(), static_cast<size_t>(in.gcount())});
+  while (in.read(part.data(), static_cast<std::streamsize>(part.size())), in.gcount() > 0)
+    h.add({part.data(), static_cast<size_t>(in.gcount())});
   return h.hex();
 }
 

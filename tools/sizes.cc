@@ -20,8 +20,10 @@ Sizes sizes(const Graph& g, int64_t weight_bits) {
   for (size_t i = 0; i < g.values.size(); ++i) {
     const Value& v = g.values[i];
     if (v.kind == Value::Kind::parameter) params += v.meta.numel();
-    if (weights.count(static_cast<Id>(i))) quantizable += v.meta.numel(), rows += v.meta.shape[0];
-    else if (v.kind == Value::Kind::parameter || (v.kind == Value::Kind::buffer && !v.name.ends_with(".range"))) floats += v.meta.numel();
+    if (weights.count(static_cast<Id>(i)))
+      quantizable += v.meta.numel(), rows += v.meta.shape[0];
+    else if (v.kind == Value::Kind::parameter || (v.kind == Value::Kind::buffer && !v.name.ends_with(".range")))
+      floats += v.meta.numel();
   }
   return {4 * params, (quantizable * weight_bits + 7) / 8 + 4 * floats + 8 * rows + 8 * activations};
 }

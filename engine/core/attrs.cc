@@ -39,8 +39,12 @@ struct Reader : AttrVisitor {
     use(it->second);
     fields.erase(it);
   }
-  void operator()(const char* name, int64_t& v) override { take(name, [&](auto& t) { v = number<int64_t>(name, t); }); }
-  void operator()(const char* name, double& v) override { take(name, [&](auto& t) { v = number<double>(name, t); }); }
+  void operator()(const char* name, int64_t& v) override {
+    take(name, [&](auto& t) { v = number<int64_t>(name, t); });
+  }
+  void operator()(const char* name, double& v) override {
+    take(name, [&](auto& t) { v = number<double>(name, t); });
+  }
   void operator()(const char* name, Shape& v) override {
     take(name, [&](const std::string& t) {
       v = Shape();

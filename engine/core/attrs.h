@@ -23,7 +23,7 @@ struct Attrs {
 };
 using AttrsPtr = std::shared_ptr<Attrs>;
 
-std::string print(Attrs&);                                                   // " stride=2 pad=1", doubles with 17 digits
-void parse(Attrs&, const std::string& text);                                 // Error names an unknown or malformed field
+std::string print(Attrs&);                    // " stride=2 pad=1", doubles with 17 digits
+void parse(Attrs&, const std::string& text);  // Error names an unknown or malformed field
 
 }  // namespace vitrine

@@ -23,8 +23,10 @@ const Backend& backend_state(Device d) {
   static auto* found = new Backend[kDevices];
   Backend& b = found[static_cast<int>(d)];
   std::call_once(once[static_cast<int>(d)], [&] {
-    if (probe(d)) b = probe(d)();
-    else b.why = cat("not in this build (make CUDA=1)");
+    if (probe(d))
+      b = probe(d)();
+    else
+      b.why = cat("not in this build (make CUDA=1)");
   });
   return b;
 }

@@ -20,16 +20,28 @@ Dtype dtype_named(const std::string& name);  // Error if there is none
 template <class T>
 constexpr Dtype dtype_of();
 template <>
-constexpr Dtype dtype_of<float>() { return Dtype::f32; }
+constexpr Dtype dtype_of<float>() {
+  return Dtype::f32;
+}
 template <>
-constexpr Dtype dtype_of<double>() { return Dtype::f64; }
+constexpr Dtype dtype_of<double>() {
+  return Dtype::f64;
+}
 template <>
-constexpr Dtype dtype_of<int64_t>() { return Dtype::i64; }
+constexpr Dtype dtype_of<int64_t>() {
+  return Dtype::i64;
+}
 template <>
-constexpr Dtype dtype_of<int32_t>() { return Dtype::i32; }
+constexpr Dtype dtype_of<int32_t>() {
+  return Dtype::i32;
+}
 template <>
-constexpr Dtype dtype_of<int8_t>() { return Dtype::i8; }
+constexpr Dtype dtype_of<int8_t>() {
+  return Dtype::i8;
+}
 template <>
-constexpr Dtype dtype_of<uint8_t>() { return Dtype::u8; }
+constexpr Dtype dtype_of<uint8_t>() {
+  return Dtype::u8;
+}
 
 }  // namespace vitrine

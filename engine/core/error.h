@@ -19,8 +19,8 @@ std::string cat(const Args&... args) {
   return out.str();
 }
 
-#define CHECK(cond, ...)                                             \
-  do {                                                               \
+#define CHECK(cond, ...)                                              \
+  do {                                                                \
     if (!(cond)) throw ::vitrine::Error(::vitrine::cat(__VA_ARGS__)); \
   } while (0)
 

@@ -21,12 +21,15 @@ struct Call {
   Tensors& out;
   Attrs* attrs;
   template <class A>
-  A& as() const { return static_cast<A&>(*attrs); }
+  A& as() const {
+    return static_cast<A&>(*attrs);
+  }
 };
 using Kernel = void (*)(const Call&);
 
-// What a backward rule gets: the inputs and outputs whose bits are set in saves_in and saves_out (of the others only the Meta). grad[i] is the gradient of output i, or an empty Tensor when nothing depends on it.
-// The rule returns one gradient per input, empty where there is none; needs(i) says which are wanted.
+// What a backward rule gets: the inputs and outputs whose bits are set in saves_in and saves_out (of the others only the Meta). grad[i] is
+// the gradient of output i, or an empty Tensor when nothing depends on it. The rule returns one gradient per input, empty where there is
+// none; needs(i) says which are wanted.
 struct Back {
   const Tensors& in;
   const Tensors& out;
@@ -35,7 +38,9 @@ struct Back {
   const std::vector<bool>& wanted;
   bool needs(int i) const { return wanted[i]; }
   template <class A>
-  A& as() const { return static_cast<A&>(*attrs); }
+  A& as() const {
+    return static_cast<A&>(*attrs);
+  }
 };
 
 // A backward rule that deliberately is not the derivative says what it is the derivative of, and gradcheck compares with that.
@@ -43,14 +48,14 @@ enum class Surrogate : uint8_t { none, identity_of_first };
 
 struct OpDef {
   const char* name = nullptr;
-  Metas (*infer)(const Metas& in, Attrs*) = nullptr;                  // every check, once, for every device
-  Tensors (*backward)(const Back&) = nullptr;                         // written with operators: no device code
-  AttrsPtr (*attrs)() = nullptr;                                      // default attributes; null: none
+  Metas (*infer)(const Metas& in, Attrs*) = nullptr;                     // every check, once, for every device
+  Tensors (*backward)(const Back&) = nullptr;                            // written with operators: no device code
+  AttrsPtr (*attrs)() = nullptr;                                         // default attributes; null: none
   int64_t (*macs)(const Metas& in, const Metas& out, Attrs*) = nullptr;  // multiply-accumulates; null: none worth counting
   Surrogate surrogate = Surrogate::none;
-  bool view = false;                                                  // output 0 shares the bytes of input 0
-  uint32_t saves_in = ~0u, saves_out = 0;                             // bit i: backward reads the elements of input / output i
-  Kernel kernel[kDevices] = {};                                       // filled by KernelFor objects
+  bool view = false;                       // output 0 shares the bytes of input 0
+  uint32_t saves_in = ~0u, saves_out = 0;  // bit i: backward reads the elements of input / output i
+  Kernel kernel[kDevices] = {};            // filled by KernelFor objects
 };
 
 const OpDef& define(OpDef);
@@ -62,8 +67,8 @@ const OpDef& define(OpDef def) {
 struct KernelFor {
   KernelFor(const char* op, Device, Kernel);
 };
-const std::vector<const OpDef*>& all_ops();   // by name
-const OpDef& op_named(const std::string&);    // Error if there is none
+const std::vector<const OpDef*>& all_ops();  // by name
+const OpDef& op_named(const std::string&);   // Error if there is none
 
 // Checks, allocates, runs the kernel now; leaves a Node when an input requires a gradient or a trace is open.
 Tensors apply(const OpDef&, AttrsPtr, Tensors in);
@@ -84,6 +89,7 @@ class NoGrad {
   NoGrad();
   ~NoGrad();
   NoGrad(const NoGrad&) = delete;
+
  private:
   bool before_;
 };

@@ -17,7 +17,8 @@ std::atomic<int64_t> live_bytes[kDevices], peak_bytes[kDevices];
 void count_bytes(Device d, int64_t change) {
   int64_t now = live_bytes[static_cast<int>(d)].fetch_add(change) + change;
   auto& peak = peak_bytes[static_cast<int>(d)];
-  for (int64_t seen = peak.load(); now > seen && !peak.compare_exchange_weak(seen, now);) {}
+  for (int64_t seen = peak.load(); now > seen && !peak.compare_exchange_weak(seen, now);) {
+  }
 }
 
 float half_to_float(uint16_t h) {
@@ -31,16 +32,26 @@ float half_to_float(uint16_t h) {
 // One element of a cpu tensor as double: the nearest one for an i64 beyond 2^53 (values() copies the tensor's own dtype unchanged).
 double element(const void* data, Dtype d, int64_t i) {
   switch (d) {
-    case Dtype::f32: return static_cast<const float*>(data)[i];
-    case Dtype::f64: return static_cast<const double*>(data)[i];
-    case Dtype::i64: return static_cast<double>(static_cast<const int64_t*>(data)[i]);
-    case Dtype::i32: return static_cast<const int32_t*>(data)[i];
-    case Dtype::i8: return static_cast<const int8_t*>(data)[i];
-    case Dtype::u8: return static_cast<const uint8_t*>(data)[i];
-    case Dtype::f16: return half_to_float(static_cast<const uint16_t*>(data)[i]);
-    case Dtype::bf16: return std::bit_cast<float>(uint32_t{static_cast<const uint16_t*>(data)[i]} << 16);
-    case Dtype::i16: return static_cast<const int16_t*>(data)[i];
-    case Dtype::b8: return static_cast<const uint8_t*>(data)[i] != 0;
+    case Dtype::f32:
+      return static_cast<const float*>(data)[i];
+    case Dtype::f64:
+      return static_cast<const double*>(data)[i];
+    case Dtype::i64:
+      return static_cast<double>(static_cast<const int64_t*>(data)[i]);
+    case Dtype::i32:
+      return static_cast<const int32_t*>(data)[i];
+    case Dtype::i8:
+      return static_cast<const int8_t*>(data)[i];
+    case Dtype::u8:
+      return static_cast<const uint8_t*>(data)[i];
+    case Dtype::f16:
+      return half_to_float(static_cast<const uint16_t*>(data)[i]);
+    case Dtype::bf16:
+      return std::bit_cast<float>(uint32_t{static_cast<const uint16_t*>(data)[i]} << 16);
+    case Dtype::i16:
+      return static_cast<const int16_t*>(data)[i];
+    case Dtype::b8:
+      return static_cast<const uint8_t*>(data)[i] != 0;
   }
   throw Error("element: unknown dtype");
 }
@@ -56,14 +67,29 @@ I saturate(double v) {
 
 void set_element(void* data, Dtype d, int64_t i, double v) {
   switch (d) {
-    case Dtype::f32: static_cast<float*>(data)[i] = static_cast<float>(v); return;
-    case Dtype::f64: static_cast<double*>(data)[i] = v; return;
-    case Dtype::i64: static_cast<int64_t*>(data)[i] = saturate<int64_t>(v); return;
-    case Dtype::i32: static_cast<int32_t*>(data)[i] = saturate<int32_t>(v); return;
-    case Dtype::i8: static_cast<int8_t*>(data)[i] = saturate<int8_t>(v); return;
-    case Dtype::u8: static_cast<uint8_t*>(data)[i] = saturate<uint8_t>(v); return;
-    case Dtype::b8: static_cast<uint8_t*>(data)[i] = v != 0; return;
-    default: throw Error(cat("conversion to ", info(d).name, " is not supported: it is a storage type of foreign files"));
+    case Dtype::f32:
+      static_cast<float*>(data)[i] = static_cast<float>(v);
+      return;
+    case Dtype::f64:
+      static_cast<double*>(data)[i] = v;
+      return;
+    case Dtype::i64:
+      static_cast<int64_t*>(data)[i] = saturate<int64_t>(v);
+      return;
+    case Dtype::i32:
+      static_cast<int32_t*>(data)[i] = saturate<int32_t>(v);
+      return;
+    case Dtype::i8:
+      static_cast<int8_t*>(data)[i] = saturate<int8_t>(v);
+      return;
+    case Dtype::u8:
+      static_cast<uint8_t*>(data)[i] = saturate<uint8_t>(v);
+      return;
+    case Dtype::b8:
+      static_cast<uint8_t*>(data)[i] = v != 0;
+      return;
+    default:
+      throw Error(cat("conversion to ", info(d).name, " is not supported: it is a storage type of foreign files"));
   }
 }
 
@@ -177,8 +203,10 @@ Tensor Tensor::to(Device d) const {
   Meta m = meta();
   m.device = d;
   Tensor t = empty(m);
-  if (d == Device::cpu) backend(device()).to_host(t.raw(), raw(), m.nbytes());
-  else backend(d).from_host(t.raw(), raw(), m.nbytes());
+  if (d == Device::cpu)
+    backend(device()).to_host(t.raw(), raw(), m.nbytes());
+  else
+    backend(d).from_host(t.raw(), raw(), m.nbytes());
   return t;
 }
 

@@ -43,7 +43,7 @@ class Tensor {
   static Tensor zeros(Shape, Dtype = Dtype::f32, Device = Device::cpu);
   static Tensor full(Shape, double value, Dtype = Dtype::f32);
   template <class T>
-  static Tensor from(Shape, const std::vector<T>& values);              // dtype of T, on the cpu
+  static Tensor from(Shape, const std::vector<T>& values);  // dtype of T, on the cpu
   static Tensor scalar(double value, Dtype dtype = Dtype::f32) { return full({}, value, dtype); }
 
   explicit operator bool() const { return impl_ != nullptr; }
@@ -53,36 +53,43 @@ class Tensor {
   Device device() const { return impl_->meta.device; }
   int64_t numel() const { return impl_->meta.numel(); }
 
-  // Elements on the cpu, read-only for everybody but the kernel that fills a new tensor. Error if T is not the dtype or the device is another.
+  // Elements on the cpu, read-only for everybody but the kernel that fills a new tensor. Error if T is not the dtype or the device is
+  // another.
   template <class T>
   T* data() const;
-  void* raw() const { check_bytes(); return impl_->buffer->data; }  // first byte, on device()
+  void* raw() const {
+    check_bytes();
+    return impl_->buffer->data;
+  }  // first byte, on device()
   template <class T = double>
-  T item() const;                                // the only element
+  T item() const;  // the only element
   template <class T = double>
-  std::vector<T> values() const;                 // host copy, converted
-  Buffer& mutate();                              // about to be changed in place: bumps the version
-  void assign(const Tensor& other);              // copies the bytes of an equal Meta into this buffer (mutate)
+  std::vector<T> values() const;     // host copy, converted
+  Buffer& mutate();                  // about to be changed in place: bumps the version
+  void assign(const Tensor& other);  // copies the bytes of an equal Meta into this buffer (mutate)
   uint32_t version() const { return impl_->buffer ? impl_->buffer->version : 0; }
   bool shares(const Tensor& other) const { return impl_->buffer == other.impl_->buffer; }
 
   Tensor to(Device) const;
-  Tensor to(Dtype) const;                        // converts on the cpu: rounds to nearest even, saturates integers
+  Tensor to(Dtype) const;  // converts on the cpu: rounds to nearest even, saturates integers
   Tensor clone() const;
-  Tensor detach() const;                         // same bytes, no history
-  Tensor view(Shape) const;                      // same bytes, no history; numel must agree
+  Tensor detach() const;     // same bytes, no history
+  Tensor view(Shape) const;  // same bytes, no history; numel must agree
 
   // Autograd's side; see op.h.
-  Tensor without_bytes() const;                  // Meta and history (unless a leaf, whose identity matters) but no buffer
+  Tensor without_bytes() const;  // Meta and history (unless a leaf, whose identity matters) but no buffer
   bool requires_grad() const { return impl_ && impl_->requires_grad; }
-  Tensor& set_requires_grad(bool on = true) { impl_->requires_grad = on; return *this; }
+  Tensor& set_requires_grad(bool on = true) {
+    impl_->requires_grad = on;
+    return *this;
+  }
   struct Impl {
     Meta meta;
     std::shared_ptr<Buffer> buffer;
-    std::shared_ptr<Node> node;                  // the call that made it, when something recorded it
-    int output = 0;                              // which of the node's outputs
+    std::shared_ptr<Node> node;  // the call that made it, when something recorded it
+    int output = 0;              // which of the node's outputs
     bool requires_grad = false;
-    ~Impl();                                     // unlinks a long chain of nodes without recursion
+    ~Impl();  // unlinks a long chain of nodes without recursion
   };
   Impl* impl() const { return impl_.get(); }
   const std::shared_ptr<Impl>& handle() const { return impl_; }
@@ -94,7 +101,9 @@ class Tensor {
 };
 
 // Bytes held by live buffers now and at most since the last reset, per device: for reports and tests.
-struct MemoryUse { int64_t live = 0, peak = 0; };
+struct MemoryUse {
+  int64_t live = 0, peak = 0;
+};
 MemoryUse memory_use(Device);
 void reset_peak(Device);
 

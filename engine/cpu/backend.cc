@@ -85,9 +85,8 @@ void copy(void* to, const void* from, int64_t bytes) {
   if (bytes) std::memcpy(to, from, bytes);
 }
 
-BackendFor cpu_backend(Device::cpu, [] {
-  return Backend{Backend::State::ready, "", guarded_alloc, guarded_free, copy, copy, copy, [] {}};
-});
+BackendFor cpu_backend(Device::cpu,
+                       [] { return Backend{Backend::State::ready, "", guarded_alloc, guarded_free, copy, copy, copy, [] {}}; });
 
 }  // namespace
 

@@ -37,9 +37,12 @@ void set_isa(Isa level) { current() = std::min(level, best_isa()); }
 
 const char* name(Isa level) {
   switch (level) {
-    case Isa::plain: return "plain";
-    case Isa::avx2: return "avx2";
-    default: return "avx512";
+    case Isa::plain:
+      return "plain";
+    case Isa::avx2:
+      return "avx2";
+    default:
+      return "avx512";
   }
 }
 

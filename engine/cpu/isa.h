@@ -5,9 +5,9 @@
 namespace vitrine::cpu {
 
 enum class Isa { plain, avx2, avx512 };
-Isa best_isa();      // what the machine can do
-Isa isa();           // what is in use
-void set_isa(Isa);   // at most best_isa()
+Isa best_isa();     // what the machine can do
+Isa isa();          // what is in use
+void set_isa(Isa);  // at most best_isa()
 const char* name(Isa);
 
 }  // namespace vitrine::cpu

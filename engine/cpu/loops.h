@@ -20,9 +20,12 @@ inline constexpr int64_t kGrain = 16384;  // elements per chunk of elementwise w
 // body(T{}) with T the C++ type of a floating-point dtype.
 template <class Body>
 void by_float(Dtype d, Body&& body) {
-  if (d == Dtype::f32) body(float{});
-  else if (d == Dtype::f64) body(double{});
-  else throw Error(cat("expected f32 or f64, got ", info(d).name));
+  if (d == Dtype::f32)
+    body(float{});
+  else if (d == Dtype::f64)
+    body(double{});
+  else
+    throw Error(cat("expected f32 or f64, got ", info(d).name));
 }
 
 // Rows per chunk so that a chunk holds about kGrain elements.

@@ -6,8 +6,10 @@
 namespace vitrine {
 
 Id Graph::add_value(Value::Kind kind, std::string name, Meta meta) {
-  if (kind == Value::Kind::computed) CHECK(name.empty(), "graph: computed value with the name ", name);
-  else CHECK(!name.empty() && find(name) < 0, "graph: value name '", name, "' is empty or taken");
+  if (kind == Value::Kind::computed)
+    CHECK(name.empty(), "graph: computed value with the name ", name);
+  else
+    CHECK(!name.empty() && find(name) < 0, "graph: value name '", name, "' is empty or taken");
   CHECK(name.find_first_of(" \t\n%=") == std::string::npos, "graph: value name '", name, "' holds a space, % or =");
   values.push_back({kind, std::move(name), std::move(meta)});
   Id id = static_cast<Id>(values.size()) - 1;
@@ -83,7 +85,8 @@ void check(const Graph& g) {
   for (Id id : g.outputs) CHECK(valid(id), "graph: output %", id, " is never computed");
   for (Id id : g.inputs) CHECK(valid(id) && g.values[id].kind == Value::Kind::input, "graph: input %", id, " is not an input");
   for (auto& u : g.updates) {
-    CHECK(valid(u.state) && valid(u.value) && g.values[u.state].kind == Value::Kind::buffer, "graph: update of %", u.state, " by %", u.value);
+    CHECK(valid(u.state) && valid(u.value) && g.values[u.state].kind == Value::Kind::buffer, "graph: update of %", u.state, " by %",
+          u.value);
     CHECK(g.values[u.state].meta == g.values[u.value].meta, "graph: update of ", g.values[u.state].name, " ", str(g.values[u.state].meta),
           " by ", str(g.values[u.value].meta));
   }
@@ -95,8 +98,8 @@ void check(const Model& m) {
     if (v.kind != Value::Kind::parameter && v.kind != Value::Kind::buffer) continue;
     auto it = m.tensors.find(v.name);
     CHECK(it != m.tensors.end(), "model: tensor ", v.name, " is missing");
-    CHECK(it->second.shape() == v.meta.shape && it->second.dtype() == v.meta.dtype, "model: tensor ", v.name, " is ", str(it->second.meta()),
-          ", expected ", str(v.meta));
+    CHECK(it->second.shape() == v.meta.shape && it->second.dtype() == v.meta.dtype, "model: tensor ", v.name, " is ",
+          str(it->second.meta()), ", expected ", str(v.meta));
   }
 }
 

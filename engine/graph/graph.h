@@ -27,7 +27,9 @@ struct GraphNode {
 };
 
 struct Graph {
-  struct Update { Id state, value; };  // after a run, buffer `state` takes `value`
+  struct Update {
+    Id state, value;
+  };  // after a run, buffer `state` takes `value`
 
   std::vector<Value> values;
   std::vector<GraphNode> nodes;  // in an order that can be executed
@@ -36,14 +38,14 @@ struct Graph {
 
   Id add_value(Value::Kind, std::string name, Meta);
   std::vector<Id> add_node(const OpDef&, AttrsPtr, std::vector<Id> in);  // at the end; infers and adds the outputs
-  Id find(const std::string& name) const;                              // -1 if there is none
-  std::vector<Id> named(Value::Kind) const;                            // ids of that kind, in order
+  Id find(const std::string& name) const;                                // -1 if there is none
+  std::vector<Id> named(Value::Kind) const;                              // ids of that kind, in order
 };
 
 std::string print(const Graph&);
-Graph parse_graph(const std::string& text);   // Error with the line number
-void check(const Graph&);                     // re-infers every node; run after each pass. Error names the node.
-uint64_t hash(const Graph&);                  // of print(): derived from the graph, never listed by hand
+Graph parse_graph(const std::string& text);  // Error with the line number
+void check(const Graph&);                    // re-infers every node; run after each pass. Error names the node.
+uint64_t hash(const Graph&);                 // of print(): derived from the graph, never listed by hand
 
 // Tensors by name: a graph's parameters and buffers.
 using TensorMap = std::map<std::string, Tensor>;
@@ -54,21 +56,34 @@ struct Model {
   TensorMap tensors;
   std::map<std::string, std::string> info;
 };
-void check(const Model&);  // the graph, and that every named tensor is there with the right dtype and shape
-Model clone(const Model&); // own bytes
+void check(const Model&);   // the graph, and that every named tensor is there with the right dtype and shape
+Model clone(const Model&);  // own bytes
 
 // Runs the graph through apply(), on the device of the tensors. Values are dropped after their last use unless autograd holds them.
 // `watch`, if given, sees every computed value. Updates are applied to `tensors` at the end.
 using Watch = std::function<void(const GraphNode&, const Tensors& out)>;
 Tensors run(const Graph&, const TensorMap& tensors, const Tensors& inputs, const Watch& watch = {});
 
-// Records the calls that `forward` makes into a graph; no kernel runs, so `forward` must not look at elements. `named` gives the leaf tensors that become parameters and buffers.
-struct NamedTensor { std::string name; Tensor tensor; Value::Kind kind; };
+// Records the calls that `forward` makes into a graph; no kernel runs, so `forward` must not look at elements. `named` gives the leaf
+// tensors that become parameters and buffers.
+struct NamedTensor {
+  std::string name;
+  Tensor tensor;
+  Value::Kind kind;
+};
 Graph trace(const std::vector<NamedTensor>& named, const Tensor& example, const std::function<Tensor(const Tensor&)>& forward);
 
 // Cost of one image (batch 1).
-struct NodeCost { std::string name; const OpDef* op; Shape out; int64_t macs, params; };
-struct Count { int64_t params = 0, buffers = 0, macs = 0; std::vector<NodeCost> nodes; };
+struct NodeCost {
+  std::string name;
+  const OpDef* op;
+  Shape out;
+  int64_t macs, params;
+};
+struct Count {
+  int64_t params = 0, buffers = 0, macs = 0;
+  std::vector<NodeCost> nodes;
+};
 Count count(const Graph&);
 
 }  // namespace vitrine

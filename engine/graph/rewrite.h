@@ -4,8 +4,8 @@
 
 namespace vitrine {
 
-// Copies g node by node. `emit` adds what stands for `node` to the copy, given the copies of its inputs, and returns the ids of its outputs;
-// the rest of the copy reads those. Named values, outputs and updates are carried over; the result is checked.
+// Copies g node by node. `emit` adds what stands for `node` to the copy, given the copies of its inputs, and returns the ids of its
+// outputs; the rest of the copy reads those. Named values, outputs and updates are carried over; the result is checked.
 using Emit = std::function<std::vector<Id>(Graph& copy, const GraphNode& node, const std::vector<Id>& in)>;
 Graph rewrite(const Graph& g, const Emit& emit);
 std::vector<Id> copy_node(Graph& copy, const GraphNode& node, const std::vector<Id>& in);  // the emit that changes nothing

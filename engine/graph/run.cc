@@ -22,7 +22,8 @@ Graph trace(const std::vector<NamedTensor>& named, const Tensor& example, const 
     std::vector<Id> ids;
     for (const Tensor& t : in) {
       auto it = known.find(t.impl());
-      CHECK(it != known.end(), "trace: input ", ids.size(), " of ", op.name, " ", str(t.meta()), " is neither computed here nor a named tensor");
+      CHECK(it != known.end(), "trace: input ", ids.size(), " of ", op.name, " ", str(t.meta()),
+            " is neither computed here nor a named tensor");
       ids.push_back(it->second);
     }
     auto made = g.add_node(op, attrs, ids);
@@ -49,8 +50,8 @@ Tensors run(const Graph& g, const TensorMap& tensors, const Tensors& inputs, con
     const Meta& want = g.values[g.inputs[i]].meta;
     Shape per_image = inputs[i].shape();
     if (per_image.rank() > 0) per_image[0] = want.shape.rank() ? want.shape[0] : 1;
-    CHECK(per_image == want.shape && inputs[i].dtype() == want.dtype, "run: input ", g.values[g.inputs[i]].name, " is ", str(inputs[i].meta()),
-          ", expected ", str(want), " with any batch");
+    CHECK(per_image == want.shape && inputs[i].dtype() == want.dtype, "run: input ", g.values[g.inputs[i]].name, " is ",
+          str(inputs[i].meta()), ", expected ", str(want), " with any batch");
     value[g.inputs[i]] = inputs[i];
   }
   for (size_t i = 0; i < g.values.size(); ++i) {

@@ -53,8 +53,10 @@ struct Parser {
   Id id(const std::string& word, bool fresh) {
     CHECK(word.size() > 1 && word[0] == '%', "'", word, "' is not a value: expected %number");
     int64_t i = integer(std::string_view(word).substr(1)), size = static_cast<int64_t>(g.values.size());
-    if (fresh) CHECK(i == size, "value ", word, ": expected %", size, " (values are numbered in order)");
-    else CHECK(i >= 0 && i < size, "value ", word, " is not known here");
+    if (fresh)
+      CHECK(i == size, "value ", word, ": expected %", size, " (values are numbered in order)");
+    else
+      CHECK(i >= 0 && i < size, "value ", word, " is not known here");
     return static_cast<Id>(i);
   }
 
@@ -72,8 +74,10 @@ struct Parser {
     std::vector<Id> in;
     std::string attrs_text;
     for (size_t i = equals + 2; i < colon; ++i) {
-      if (w[i][0] == '%') in.push_back(id(w[i], false));
-      else attrs_text += " " + w[i];
+      if (w[i][0] == '%')
+        in.push_back(id(w[i], false));
+      else
+        attrs_text += " " + w[i];
     }
     AttrsPtr attrs = op.attrs ? op.attrs() : nullptr;
     CHECK(attrs || attrs_text.empty(), op.name, " has no attributes, got", attrs_text);
@@ -91,13 +95,20 @@ struct Parser {
   void line(const std::string& text) {
     auto w = split(text);
     if (w.empty()) return;
-    if (w[0] == "input") named(Value::Kind::input, w);
-    else if (w[0] == "parameter") named(Value::Kind::parameter, w);
-    else if (w[0] == "buffer") named(Value::Kind::buffer, w);
-    else if (w[0] == "update" && w.size() == 4 && w[2] == "=") g.updates.push_back({id(w[1], false), id(w[3], false)});
-    else if (w[0] == "output" && w.size() == 2) g.outputs.push_back(id(w[1], false));
-    else if (w[0][0] == '%') node(w);
-    else throw Error(cat("'", w[0], "': expected input, parameter, buffer, update, output or %id"));
+    if (w[0] == "input")
+      named(Value::Kind::input, w);
+    else if (w[0] == "parameter")
+      named(Value::Kind::parameter, w);
+    else if (w[0] == "buffer")
+      named(Value::Kind::buffer, w);
+    else if (w[0] == "update" && w.size() == 4 && w[2] == "=")
+      g.updates.push_back({id(w[1], false), id(w[3], false)});
+    else if (w[0] == "output" && w.size() == 2)
+      g.outputs.push_back(id(w[1], false));
+    else if (w[0][0] == '%')
+      node(w);
+    else
+      throw Error(cat("'", w[0], "': expected input, parameter, buffer, update, output or %id"));
   }
 };
 

@@ -50,7 +50,7 @@ const OpDef& train_op = define<BatchNormTrainAttrs>({
     .name = "batch_norm_train",
     .infer = train_infer,
     .backward = train_backward,
-    .saves_in = 0b11,   // x, gamma
+    .saves_in = 0b11,    // x, gamma
     .saves_out = 0b110,  // mean, rstd
 });
 
@@ -62,8 +62,8 @@ Tensor batch_norm(const Tensor& x, const Tensor& gamma, const Tensor& beta, cons
   return apply1(op, a, {x, gamma, beta, mean, var});
 }
 
-BatchNormTrain batch_norm_train(const Tensor& x, const Tensor& gamma, const Tensor& beta, const Tensor& running_mean, const Tensor& running_var,
-                                double eps, double momentum) {
+BatchNormTrain batch_norm_train(const Tensor& x, const Tensor& gamma, const Tensor& beta, const Tensor& running_mean,
+                                const Tensor& running_var, double eps, double momentum) {
   auto a = std::make_shared<BatchNormTrainAttrs>();
   a->eps = eps, a->momentum = momentum;
   auto out = apply(train_op, a, {x, gamma, beta, running_mean, running_var});

@@ -50,8 +50,9 @@ void moments(const double* x, int64_t rows, int64_t c, double* s, double* q) {
 }
 
 // Sums of g and g * xhat.
-VITRINE_CLONES void gradient_moments(const float* __restrict g, const float* __restrict x, int64_t rows, int64_t c, const float* __restrict mean,
-                                     const float* __restrict rstd, double* __restrict s, double* __restrict q) {
+VITRINE_CLONES void gradient_moments(const float* __restrict g, const float* __restrict x, int64_t rows, int64_t c,
+                                     const float* __restrict mean, const float* __restrict rstd, double* __restrict s,
+                                     double* __restrict q) {
   for (int64_t r = 0; r < rows; ++r, g += c, x += c)
     for (int64_t k = 0; k < c; ++k) {
       double v = g[k];
@@ -59,7 +60,8 @@ VITRINE_CLONES void gradient_moments(const float* __restrict g, const float* __r
       q[k] += v * static_cast<double>((x[k] - mean[k]) * rstd[k]);
     }
 }
-void gradient_moments(const double* g, const double* x, int64_t rows, int64_t c, const double* mean, const double* rstd, double* s, double* q) {
+void gradient_moments(const double* g, const double* x, int64_t rows, int64_t c, const double* mean, const double* rstd, double* s,
+                      double* q) {
   for (int64_t r = 0; r < rows; ++r, g += c, x += c)
     for (int64_t k = 0; k < c; ++k) s[k] += g[k], q[k] += g[k] * ((x[k] - mean[k]) * rstd[k]);
 }
@@ -71,7 +73,8 @@ T reciprocal_std(T var, double eps) {
 
 template <class T>
 void apply_affine(const T* x, T* y, int64_t rows, int64_t c, const T* mean, const T* scale, const T* beta) {
-  parallel_for(rows, cpu::row_grain(c), [&](int64_t begin, int64_t end) { normalize(x + begin * c, y + begin * c, end - begin, c, mean, scale, beta); });
+  parallel_for(rows, cpu::row_grain(c),
+               [&](int64_t begin, int64_t end) { normalize(x + begin * c, y + begin * c, end - begin, c, mean, scale, beta); });
 }
 
 KernelFor eval_kernel("batch_norm", Device::cpu, [](const Call& call) {
@@ -115,8 +118,9 @@ KernelFor grad_kernel("batch_norm_grad", Device::cpu, [](const Call& call) {
     const T *g = call.in[0].data<T>(), *x = call.in[1].data<T>(), *gamma = call.in[2].data<T>(), *mean = call.in[3].data<T>(),
             *rstd = call.in[4].data<T>();
     T *dx = call.out[0].data<T>(), *dgamma = call.out[1].data<T>(), *dbeta = call.out[2].data<T>();
-    auto sums = cpu::channel_sums(
-        rows, c, [&](int64_t begin, int64_t n, double* s, double* q) { gradient_moments(g + begin * c, x + begin * c, n, c, mean, rstd, s, q); });
+    auto sums = cpu::channel_sums(rows, c, [&](int64_t begin, int64_t n, double* s, double* q) {
+      gradient_moments(g + begin * c, x + begin * c, n, c, mean, rstd, s, q);
+    });
     std::vector<T> scale(c), mean_g(c), mean_gx(c);
     for (int64_t k = 0; k < c; ++k) {
       dbeta[k] = static_cast<T>(sums.first[k]);

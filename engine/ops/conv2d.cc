@@ -17,6 +17,9 @@ void Conv2dGradWAttrs::visit(AttrVisitor& v) {
 
 namespace {
 
+// Of every extent and attribute: products of two of them do not overflow, so damaged graphs cannot confuse the checks below.
+constexpr int64_t kLargest = int64_t{1} << 30;
+
 // The checks that all three share, phrased with the two inputs' own names.
 void check_inputs(const char* op, const char* first, const char* second, const Metas& in, const Conv2dAttrs& a, bool weights) {
   CHECK(in.size() == 2, op, ": ", in.size(), " inputs, expected 2");
@@ -25,6 +28,10 @@ void check_inputs(const char* op, const char* first, const char* second, const M
   CHECK(in[1].shape.rank() == 4, what(), second, " has rank ", in[1].shape.rank(), ", expected 4");
   CHECK(in[0].dtype == in[1].dtype, what(), "the dtypes differ");
   CHECK(in[0].dtype == Dtype::f32 || in[0].dtype == Dtype::f64, what(), "dtype f32 or f64 expected");
+  for (const Meta& m : in)
+    for (int64_t extent : m.shape) CHECK(extent <= kLargest, what(), "an extent exceeds ", kLargest);
+  for (int64_t v : {a.stride_h, a.stride_w, a.pad_h, a.pad_w, a.dilation_h, a.dilation_w, a.groups})
+    CHECK(v <= kLargest, what(), "attribute ", v, " exceeds ", kLargest);
   CHECK(a.stride_h > 0 && a.stride_w > 0, what(), "stride ", a.stride_h, "x", a.stride_w, " is not positive");
   CHECK(a.dilation_h > 0 && a.dilation_w > 0, what(), "dilation ", a.dilation_h, "x", a.dilation_w, " is not positive");
   CHECK(a.pad_h >= 0 && a.pad_w >= 0, what(), "padding ", a.pad_h, "x", a.pad_w, " is negative");
@@ -35,7 +42,8 @@ void check_inputs(const char* op, const char* first, const char* second, const M
 
 // Extent of y along one axis of the padded image.
 int64_t out_extent(const char* op, const char* axis, int64_t in, int64_t k, int64_t stride, int64_t pad, int64_t dilation) {
-  CHECK(k > 0, op, ": the kernel is empty along ", axis);
+  CHECK(k > 0 && k <= kLargest, op, ": the kernel has ", k, " taps along ", axis, ", expected 1 to ", kLargest);
+  CHECK(in >= 0 && in <= kLargest, op, ": the input has extent ", in, " along ", axis, ", expected 0 to ", kLargest);
   int64_t span = dilation * (k - 1) + 1;
   CHECK(in + 2 * pad >= span, op, ": kernel spans ", span, " along ", axis, ", the padded input only ", in + 2 * pad);
   return (in + 2 * pad - span) / stride + 1;

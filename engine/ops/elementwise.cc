@@ -46,28 +46,29 @@ constexpr uint32_t add_saves = 0, sub_saves = 0, mul_saves = 3, div_saves = 3;
 }  // namespace
 
 // `id` and not `name`: a macro parameter would also rewrite the designated initialiser `.name`.
-#define UNARY(id, F, DF)                                                                                             \
-  static const OpDef& id##_grad_op = define({.name = #id "_grad", .infer = same_as_first});                          \
-  static const OpDef& id##_op = define({                                                                             \
-      .name = #id,                                                                                                   \
-      .infer = same_as_first,                                                                                        \
-      .backward = [](const Back& b) -> Tensors { return {apply1(id##_grad_op, {}, {b.in[0], b.out[0], b.grad[0]})}; }, \
-      .saves_out = 1,                                                                                                \
-  });                                                                                                                \
+#define UNARY(id, F, DF)                                                                    \
+  static const OpDef& id##_grad_op = define({.name = #id "_grad", .infer = same_as_first}); \
+  static const OpDef& id##_op = define({                                                    \
+      .name = #id,                                                                          \
+      .infer = same_as_first,                                                               \
+      .backward = [](const Back& b) -> Tensors {                                            \
+        return {apply1(id##_grad_op, {}, {b.in[0], b.out[0], b.grad[0]})};                  \
+      },                                                                                    \
+      .saves_out = 1,                                                                       \
+  });                                                                                       \
   Tensor id(const Tensor& x) { return apply1(id##_op, {}, {x}); }
-#define UNARY_SCALARS(id, F, DF)                                                                                     \
-  static const OpDef& id##_grad_op = define<ScalarAttrs>({.name = #id "_grad", .infer = same_as_first});             \
-  static const OpDef& id##_op = define<ScalarAttrs>({                                                                \
-      .name = #id,                                                                                                   \
-      .infer = same_as_first,                                                                                        \
-      .backward = [](const Back& b) -> Tensors {                                                                     \
+#define UNARY_SCALARS(id, F, DF)                                                                                             \
+  static const OpDef& id##_grad_op = define<ScalarAttrs>({.name = #id "_grad", .infer = same_as_first});                     \
+  static const OpDef& id##_op = define<ScalarAttrs>({                                                                        \
+      .name = #id,                                                                                                           \
+      .infer = same_as_first,                                                                                                \
+      .backward = [](const Back& b) -> Tensors {                                                                             \
         return {apply1(id##_grad_op, scalars(b.as<ScalarAttrs>().a, b.as<ScalarAttrs>().b), {b.in[0], b.in[0], b.grad[0]})}; \
-      },                                                                                                             \
-  });                                                                                                                \
+      },                                                                                                                     \
+  });                                                                                                                        \
   Tensor id(const Tensor& x, double a, double b) { return apply1(id##_op, scalars(a, b), {x}); }
-#define BINARY(id, F)                                                                                                \
-  static const OpDef& id##_op = define(                                                                              \
-      {.name = #id, .infer = broadcast_pair, .backward = id##_backward, .saves_in = id##_saves});             \
+#define BINARY(id, F)                                                                                                              \
+  static const OpDef& id##_op = define({.name = #id, .infer = broadcast_pair, .backward = id##_backward, .saves_in = id##_saves}); \
   Tensor id(const Tensor& a, const Tensor& b) { return apply1(id##_op, {}, {a, b}); }
 #include "engine/ops/elementwise.def"
 

@@ -26,28 +26,38 @@ VITRINE_HD inline double log(double x) { return ::log(x); }
 VITRINE_HD inline float root(float x) { return ::sqrtf(x); }
 VITRINE_HD inline double root(double x) { return ::sqrt(x); }
 
-#define UNARY(id, F, DF)                                                        \
-  struct id##_f {                                                               \
-    template <class T>                                                          \
-    VITRINE_HD T operator()(T x, T, T) const { return F; }                      \
-  };                                                                            \
-  struct id##_df {                                                              \
-    template <class T>                                                          \
-    VITRINE_HD T operator()([[maybe_unused]] T x, [[maybe_unused]] T y, T g, T, T) const { return DF; } \
+#define UNARY(id, F, DF)                                                                   \
+  struct id##_f {                                                                          \
+    template <class T>                                                                     \
+    VITRINE_HD T operator()(T x, T, T) const {                                             \
+      return F;                                                                            \
+    }                                                                                      \
+  };                                                                                       \
+  struct id##_df {                                                                         \
+    template <class T>                                                                     \
+    VITRINE_HD T operator()([[maybe_unused]] T x, [[maybe_unused]] T y, T g, T, T) const { \
+      return DF;                                                                           \
+    }                                                                                      \
   };
-#define UNARY_SCALARS(id, F, DF)                                                \
-  struct id##_f {                                                               \
-    template <class T>                                                          \
-    VITRINE_HD T operator()(T x, [[maybe_unused]] T a, [[maybe_unused]] T b) const { return F; } \
-  };                                                                            \
-  struct id##_df {                                                              \
-    template <class T>                                                          \
-    VITRINE_HD T operator()([[maybe_unused]] T x, [[maybe_unused]] T y, T g, [[maybe_unused]] T a, [[maybe_unused]] T b) const { return DF; } \
+#define UNARY_SCALARS(id, F, DF)                                                                                                 \
+  struct id##_f {                                                                                                                \
+    template <class T>                                                                                                           \
+    VITRINE_HD T operator()(T x, [[maybe_unused]] T a, [[maybe_unused]] T b) const {                                             \
+      return F;                                                                                                                  \
+    }                                                                                                                            \
+  };                                                                                                                             \
+  struct id##_df {                                                                                                               \
+    template <class T>                                                                                                           \
+    VITRINE_HD T operator()([[maybe_unused]] T x, [[maybe_unused]] T y, T g, [[maybe_unused]] T a, [[maybe_unused]] T b) const { \
+      return DF;                                                                                                                 \
+    }                                                                                                                            \
   };
-#define BINARY(id, F)                                                           \
-  struct id##_f {                                                               \
-    template <class T>                                                          \
-    VITRINE_HD T operator()(T a, T b) const { return F; }                       \
+#define BINARY(id, F)                         \
+  struct id##_f {                             \
+    template <class T>                        \
+    VITRINE_HD T operator()(T a, T b) const { \
+      return F;                               \
+    }                                         \
   };
 #include "engine/ops/elementwise.def"
 #undef UNARY

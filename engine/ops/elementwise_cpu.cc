@@ -40,7 +40,8 @@ void binary(const Call& c) {
   T* y = c.out[0].data<T>();
   const Shape& shape = c.out[0].shape();
   if (c.in[0].shape() == c.in[1].shape()) {
-    parallel_for(c.out[0].numel(), cpu::kGrain, [&](int64_t begin, int64_t end) { row<F>(a + begin, 1, b + begin, 1, y + begin, end - begin); });
+    parallel_for(c.out[0].numel(), cpu::kGrain,
+                 [&](int64_t begin, int64_t end) { row<F>(a + begin, 1, b + begin, 1, y + begin, end - begin); });
     return;
   }
   Shape sa = broadcast_strides(c.in[0].shape(), shape), sb = broadcast_strides(c.in[1].shape(), shape);
@@ -60,26 +61,24 @@ void binary(const Call& c) {
   });
 }
 
-#define UNARY(id, F, DF)                                                                                                               \
-  KernelFor id##_kernel(#id, Device::cpu, [](const Call& c) {                                                                          \
-    cpu::by_float(c.out[0].dtype(), [&](auto t) { unary<ew::id##_f, decltype(t)>(c, 0, 0); });                                         \
-  });                                                                                                                                  \
-  KernelFor id##_grad_kernel(#id "_grad", Device::cpu, [](const Call& c) {                                                             \
-    cpu::by_float(c.out[0].dtype(), [&](auto t) { unary_grad<ew::id##_df, decltype(t)>(c, 0, 0); });                                   \
+#define UNARY(id, F, DF)                                                                                                                   \
+  KernelFor id##_kernel(#id, Device::cpu,                                                                                                  \
+                        [](const Call& c) { cpu::by_float(c.out[0].dtype(), [&](auto t) { unary<ew::id##_f, decltype(t)>(c, 0, 0); }); }); \
+  KernelFor id##_grad_kernel(#id "_grad", Device::cpu, [](const Call& c) {                                                                 \
+    cpu::by_float(c.out[0].dtype(), [&](auto t) { unary_grad<ew::id##_df, decltype(t)>(c, 0, 0); });                                       \
   });
-#define UNARY_SCALARS(id, F, DF)                                                                                                       \
-  KernelFor id##_kernel(#id, Device::cpu, [](const Call& c) {                                                                          \
-    auto& s = c.as<ScalarAttrs>();                                                                                                     \
-    cpu::by_float(c.out[0].dtype(), [&](auto t) { unary<ew::id##_f, decltype(t)>(c, decltype(t)(s.a), decltype(t)(s.b)); });           \
-  });                                                                                                                                  \
-  KernelFor id##_grad_kernel(#id "_grad", Device::cpu, [](const Call& c) {                                                             \
-    auto& s = c.as<ScalarAttrs>();                                                                                                     \
-    cpu::by_float(c.out[0].dtype(), [&](auto t) { unary_grad<ew::id##_df, decltype(t)>(c, decltype(t)(s.a), decltype(t)(s.b)); });     \
+#define UNARY_SCALARS(id, F, DF)                                                                                                   \
+  KernelFor id##_kernel(#id, Device::cpu, [](const Call& c) {                                                                      \
+    auto& s = c.as<ScalarAttrs>();                                                                                                 \
+    cpu::by_float(c.out[0].dtype(), [&](auto t) { unary<ew::id##_f, decltype(t)>(c, decltype(t)(s.a), decltype(t)(s.b)); });       \
+  });                                                                                                                              \
+  KernelFor id##_grad_kernel(#id "_grad", Device::cpu, [](const Call& c) {                                                         \
+    auto& s = c.as<ScalarAttrs>();                                                                                                 \
+    cpu::by_float(c.out[0].dtype(), [&](auto t) { unary_grad<ew::id##_df, decltype(t)>(c, decltype(t)(s.a), decltype(t)(s.b)); }); \
   });
-#define BINARY(id, F)                                                                                                                  \
-  KernelFor id##_kernel(#id, Device::cpu, [](const Call& c) {                                                                          \
-    cpu::by_float(c.out[0].dtype(), [&](auto t) { binary<ew::id##_f, decltype(t)>(c); });                                              \
-  });
+#define BINARY(id, F)                     \
+  KernelFor id##_kernel(#id, Device::cpu, \
+                        [](const Call& c) { cpu::by_float(c.out[0].dtype(), [&](auto t) { binary<ew::id##_f, decltype(t)>(c); }); });
 #include "engine/ops/elementwise.def"
 
 }  // namespace

@@ -24,7 +24,9 @@ const OpDef& grad_op = define<NormalizeAttrs>({.name = "l2_normalize_grad", .inf
 const OpDef& op = define<NormalizeAttrs>({
     .name = "l2_normalize",
     .infer = infer,
-    .backward = [](const Back& b) -> Tensors { return {apply1(grad_op, attrs(b.as<NormalizeAttrs>().eps), {b.in[0], b.grad[0]})}; },
+    .backward = [](const Back& b) -> Tensors {
+      return {apply1(grad_op, attrs(b.as<NormalizeAttrs>().eps), {b.in[0], b.grad[0]})};
+    },
 });
 
 }  // namespace

@@ -22,7 +22,9 @@ const OpDef& grad_op = define({.name = "prelu_grad", .infer = grad_infer});
 const OpDef& op = define({
     .name = "prelu",
     .infer = infer,
-    .backward = [](const Back& b) -> Tensors { return apply(grad_op, {}, {b.in[0], b.in[1], b.grad[0]}); },
+    .backward = [](const Back& b) -> Tensors {
+      return apply(grad_op, {}, {b.in[0], b.in[1], b.grad[0]});
+    },
 });
 
 }  // namespace

@@ -11,12 +11,15 @@ Metas infer(const Metas& in, Attrs* attrs) {
   auto& a = static_cast<ReduceAttrs&>(*attrs);
   check_float(in, 1);
   const Shape& x = in[0].shape;
-  CHECK(a.first >= 0 && a.count >= 0 && a.first <= x.rank() && a.count <= x.rank() - a.first, a.count, " axes from ", a.first, " on of ", x);
+  CHECK(a.first >= 0 && a.count >= 0 && a.first <= x.rank() && a.count <= x.rank() - a.first, a.count, " axes from ", a.first, " on of ",
+        x);
   Shape out;
   for (int i = 0; i < x.rank(); ++i) {
     bool reduced = i >= a.first && i < a.first + a.count;
-    if (!reduced) out.push_back(x[i]);
-    else if (a.keep) out.push_back(1);
+    if (!reduced)
+      out.push_back(x[i]);
+    else if (a.keep)
+      out.push_back(1);
   }
   return {Meta{out, in[0].dtype}};
 }
@@ -59,7 +62,8 @@ Tensor reduce(const OpDef& op, Tensor x, Shape axes, bool keep) {
     if (reduced[i]) first = std::min(first, i), ++count;
     if (!reduced[i] || keep) kept.push_back(reduced[i] ? 1 : x.shape()[i]);
   }
-  bool neighbours = std::all_of(reduced.begin() + std::min(first, rank), reduced.begin() + std::min(first + count, rank), [](bool r) { return r; });
+  bool neighbours =
+      std::all_of(reduced.begin() + std::min(first, rank), reduced.begin() + std::min(first + count, rank), [](bool r) { return r; });
   if (!neighbours) {
     for (int pass : {0, 1})
       for (int i = 0; i < rank; ++i)

@@ -53,7 +53,8 @@ Tensors transpose_backward(const Back& b) {
 }
 
 Metas gather_infer(const Metas& in, Attrs*) {
-  CHECK(in.size() == 2 && in[0].shape.rank() >= 1 && in[1].shape.rank() == 1 && in[1].dtype == Dtype::i64, "expected x [R,...] and index i64 [n]");
+  CHECK(in.size() == 2 && in[0].shape.rank() >= 1 && in[1].shape.rank() == 1 && in[1].dtype == Dtype::i64,
+        "expected x [R,...] and index i64 [n]");
   Shape to = in[0].shape;
   to[0] = in[1].shape[0];
   return {Meta{to, in[0].dtype}};
@@ -82,25 +83,28 @@ const OpDef& reshape_op = define<ShapeAttrs>({
     .view = true,
     .saves_in = 0,
 });
-const OpDef& transpose_op = define<ShapeAttrs>({.name = "transpose", .infer = transpose_infer, .backward = transpose_backward, .saves_in = 0});
+const OpDef& transpose_op =
+    define<ShapeAttrs>({.name = "transpose", .infer = transpose_infer, .backward = transpose_backward, .saves_in = 0});
 const OpDef& gather_op = define({
     .name = "gather",
     .infer = gather_infer,
-    .backward = [](const Back& b) -> Tensors { return {scatter_add(b.grad[0], b.in[1], b.in[0].shape()[0]), {}}; },
+    .backward = [](const Back& b) -> Tensors {
+      return {scatter_add(b.grad[0], b.in[1], b.in[0].shape()[0]), {}};
+    },
     .saves_in = 2,
 });
 const OpDef& scatter_op = define<RowsAttrs>({
     .name = "scatter_add",
     .infer = scatter_infer,
-    .backward = [](const Back& b) -> Tensors { return {gather(b.grad[0], b.in[1]), {}}; },
+    .backward = [](const Back& b) -> Tensors {
+      return {gather(b.grad[0], b.in[1]), {}};
+    },
     .saves_in = 2,
 });
 const OpDef& sort_op = define<SortAttrs>({
     .name = "sort",
     .infer = sort_infer,
-    .backward = [](const Back& b) -> Tensors {
-      return {b.grad[0] ? scatter_add(b.grad[0], b.out[1], b.in[0].shape()[0]) : Tensor{}};
-    },
+    .backward = [](const Back& b) -> Tensors { return {b.grad[0] ? scatter_add(b.grad[0], b.out[1], b.in[0].shape()[0]) : Tensor{}}; },
     .saves_in = 0,
     .saves_out = 2,
 });

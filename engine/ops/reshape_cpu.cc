@@ -29,7 +29,9 @@ KernelFor transpose_kernel("transpose", Device::cpu, [](const Call& c) {
   });
 });
 
-void check_index(int64_t index, int64_t rows, const char* op) { CHECK(index >= 0 && index < rows, op, ": index ", index, " of ", rows, " rows"); }
+void check_index(int64_t index, int64_t rows, const char* op) {
+  CHECK(index >= 0 && index < rows, op, ": index ", index, " of ", rows, " rows");
+}
 
 KernelFor gather_kernel("gather", Device::cpu, [](const Call& c) {
   const Shape& from = c.in[0].shape();

@@ -14,7 +14,9 @@ struct SgdAttrs : Attrs {
 
 // g = scale * g + weight_decay * w;  v' = momentum * v + g (g at the first step);  w' = w - lr * (nesterov ? g + momentum * v' : v')
 // Each operation is rounded. Not differentiable.
-struct SgdResult { Tensor w, v; };
+struct SgdResult {
+  Tensor w, v;
+};
 SgdResult sgd_step(const Tensor& w, const Tensor& g, const Tensor& v, const SgdAttrs&);
 
 }  // namespace vitrine

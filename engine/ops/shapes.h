@@ -15,7 +15,8 @@ inline void check_float(const Metas& in, size_t count) {
 }
 
 inline void check_channels(const Meta& x, const Meta& v, const char* what) {
-  CHECK(x.shape.rank() >= 1 && v.shape == Shape({x.shape.back()}), what, " ", v.shape, " for ", x.shape, ": expected [", x.shape.back(), "]");
+  CHECK(x.shape.rank() >= 1 && v.shape == Shape({x.shape.back()}), what, " ", v.shape, " for ", x.shape, ": expected [", x.shape.back(),
+        "]");
 }
 
 // Extents that come from an attribute, and so perhaps from a damaged file: none is negative and no product of them overflows.

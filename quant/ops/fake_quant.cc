@@ -22,7 +22,8 @@ Metas infer(const Metas& in, Attrs* attrs) {
 
 Metas weight_infer(const Metas& in, Attrs* attrs) {
   auto& a = static_cast<FakeQuantWeightAttrs&>(*attrs);
-  CHECK(in.size() == 1 && in[0].shape.rank() >= 1 && (in[0].dtype == Dtype::f32 || in[0].dtype == Dtype::f64), "expected one f32 or f64 tensor");
+  CHECK(in.size() == 1 && in[0].shape.rank() >= 1 && (in[0].dtype == Dtype::f32 || in[0].dtype == Dtype::f64),
+        "expected one f32 or f64 tensor");
   check_bits(a.bits);
   return {in[0]};
 }
@@ -35,7 +36,9 @@ Metas observe_infer(const Metas& in, Attrs*) {
 const OpDef& op = define<FakeQuantAttrs>({
     .name = "fake_quant",
     .infer = infer,
-    .backward = [](const Back& b) -> Tensors { return {b.grad[0], {}}; },
+    .backward = [](const Back& b) -> Tensors {
+      return {b.grad[0], {}};
+    },
     .surrogate = Surrogate::identity_of_first,
     .saves_in = 0,
 });

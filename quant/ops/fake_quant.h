@@ -29,8 +29,8 @@ QuantParams quant_params(float lo, float hi, int64_t bits);
 float quantize_code(float x, const QuantParams&);
 inline float dequantize(float q, const QuantParams& p) { return (q + p.zp) / p.scale; }
 
-Tensor fake_quant(const Tensor& x, const Tensor& range, int64_t bits);                 // range [2]: lo, hi of the whole tensor
-Tensor fake_quant_weight(const Tensor& w, int64_t bits, bool per_channel);             // ranges are those of w itself
+Tensor fake_quant(const Tensor& x, const Tensor& range, int64_t bits);      // range [2]: lo, hi of the whole tensor
+Tensor fake_quant_weight(const Tensor& w, int64_t bits, bool per_channel);  // ranges are those of w itself
 // The running range [2]: lo' = min(lo, min x), hi' = max(hi, max x). NaN in x is ignored. Not differentiable.
 Tensor observe(const Tensor& x, const Tensor& range);
 

@@ -55,7 +55,8 @@ void extremes(const double* x, int64_t n, double* lo, double* hi) {
 
 template <class T>
 void quantize_all(const T* x, T* y, int64_t n, const QuantParams& p) {
-  parallel_for(n, cpu::kGrain, [&](int64_t begin, int64_t end) { quantize(x + begin, y + begin, end - begin, p.scale, p.zp, p.low, p.high); });
+  parallel_for(n, cpu::kGrain,
+               [&](int64_t begin, int64_t end) { quantize(x + begin, y + begin, end - begin, p.scale, p.zp, p.low, p.high); });
 }
 
 KernelFor kernel("fake_quant", Device::cpu, [](const Call& c) {
