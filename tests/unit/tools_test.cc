@@ -1,0 +1,155 @@
+// The command line as scripts use it: exit codes, one clear line for bad input, JSON, run records, equal files from equal runs.
+#include <gtest/gtest.h>
+
+#include <sstream>
+
+#include "data/codec.h"
+#include "engine/core/parallel.h"
+#include "tests/unit/data_testing.h"
+#include "tools/command.h"
+#include "tools/sha256.h"
+
+namespace vitrine::tools {
+namespace {
+
+using data::Scratch;
+
+struct Outcome {
+  int code;
+  std::string out, err;
+  Json json() const { return Json::parse(out); }
+};
+
+Outcome vitrine(const std::vector<std::string>& arguments) {
+  std::vector<std::string> words{"vitrine"};
+  words.insert(words.end(), arguments.begin(), arguments.end());
+  std::vector<char*> argv;
+  for (auto& word : words) argv.push_back(word.data());
+  std::ostringstream out, err;
+  auto *cout = std::cout.rdbuf(out.rdbuf()), *cerr = std::cerr.rdbuf(err.rdbuf());
+  const int before = threads(), code = run_command_line(static_cast<int>(argv.size()), argv.data());
+  set_threads(before);
+  std::cout.rdbuf(cout), std::cerr.rdbuf(cerr);
+  return {code, out.str(), err.str()};
+}
+
+// Three people with four crops each, and a list of pairs in LFW's format.
+struct Faces : Scratch {
+  Faces() {
+    for (int person = 0; person < 3; ++person)
+      for (int i = 1; i <= 4; ++i) {
+        const std::string name(1, static_cast<char>('A' + person));
+        std::filesystem::create_directories(*this / name);
+        data::write_image(*this / cat(name, "/", name, "_000", i, ".png"), data::gradient(112, 112, 7 * person + i));
+      }
+  }
+};
+
+// A failure: code 1, no result on standard output, and the last line of standard error (bars apart) says what was wrong.
+void expect_failure(const std::vector<std::string>& arguments, const std::string& what) {
+  const Outcome o = vitrine(arguments);
+  EXPECT_EQ(o.code, 1) << what;
+  EXPECT_EQ(o.out.find('{'), std::string::npos) << what;
+  ASSERT_NE(o.err.find("vitrine: "), std::string::npos) << what;
+  const std::string line = o.err.substr(o.err.find("vitrine: "));
+  EXPECT_NE(line.find(what), std::string::npos) << line;
+  EXPECT_EQ(std::count(line.begin(), line.end(), '\n'), 1) << line;
+}
+
+TEST(Tools, WrongUsageIsExitCodeTwo) {
+  EXPECT_EQ(vitrine({}).code, 2);
+  EXPECT_EQ(vitrine({"frobnicate"}).code, 2);
+  EXPECT_EQ(vitrine({"info"}).code, 2);
+  EXPECT_EQ(vitrine({"info", "iresnet18", "--thread", "x"}).code, 2);
+  EXPECT_EQ(vitrine({"info", "iresnet18", "--threads", "-1"}).code, 2);
+  EXPECT_EQ(vitrine({"quantize", "mobilefacenet", "--data", "/no/such/folder"}).code, 2);
+  EXPECT_EQ(vitrine({"--help"}).code, 0);
+  for (const std::string name : {"align", "convert", "demo", "embed", "eval", "info", "quantize"})
+    EXPECT_EQ(vitrine({name, "--help"}).code, 0) << name;
+}
+
+TEST(Tools, BadInputIsOneClearLineAndExitCodeOne) {
+  const Scratch scratch;
+  const std::string junk = scratch.write("junk.pth", std::string(200, 'x')), empty = scratch.write("empty.safetensors", "");
+  expect_failure({"info", "resnet19"}, "resnet19");
+  expect_failure({"info", scratch / "none.safetensors"}, "none.safetensors: ");
+  expect_failure({"info", junk}, "junk.pth: ");
+  expect_failure({"info", empty}, "empty.safetensors: ");
+  expect_failure({"info", "iresnet18", "--bits", "w99a1"}, "w99a1");
+  expect_failure({"convert", "mobilefacenet", scratch / "m.txt"}, "m.txt: expected a name that ends in");
+  expect_failure({"convert", "mobilefacenet", scratch / "m.safetensors", "--crop", "112x96"}, "the network takes 112x112");
+  expect_failure({"embed", "mobilefacenet", junk, "--out", scratch / "e.npy"}, "junk.pth: ");
+  expect_failure({"embed", "mobilefacenet", "--out", scratch / "e.npy"}, "expected either IMAGES or --tensor");
+  expect_failure({"eval", "mobilefacenet", "lfw"}, "expected --data");
+  expect_failure({"align", "--images", scratch.path, "--landmarks", scratch.write("l.txt", "a.jpg 1 2 3\n"), "--out", scratch / "o"},
+                 "l.txt:1: ");
+  expect_failure({"align", "--images", scratch.path, "--out", scratch / "o", "--landmarks",
+                  scratch.write("l.txt", "../a.jpg 30 50 70 50 50 70 40 90 70 90\n")},
+                 "expected a path inside");
+  EXPECT_FALSE(std::filesystem::exists(scratch / "e.npy"));
+  EXPECT_FALSE(std::filesystem::exists(scratch / "m.safetensors"));
+}
+
+TEST(Tools, InfoAsJsonHasTheNumbersOfTheContract) {
+  const Json info = vitrine({"info", "iresnet18", "--bits", "w6a6", "--json", "-"}).json();
+  EXPECT_EQ(info["params"], 24025600);
+  EXPECT_EQ(info["trainable"], 24025088);
+  EXPECT_EQ(info["bytes_float"], 4 * 24025600);
+  EXPECT_EQ(info["bits"], "w6a6");
+  EXPECT_GT(info["layers"].size(), 50);
+  int64_t macs = 0;
+  for (auto& layer : info["layers"]) macs += layer["macs"].get<int64_t>();
+  EXPECT_EQ(info["macs"], macs);
+}
+
+// Seed, data and batches decide the model; the number of threads does not.
+TEST(Tools, EqualRunsGiveIdenticalModelFiles) {
+  const Faces faces;
+  const Scratch out;
+  const std::string list = out.write("batches.txt", "0 1 2 3 -5 -6\n4 5 8 9 -11 -12\n");
+  std::vector<std::string> digests;
+  for (const std::string threads : {"1", "2", "2"}) {
+    const std::string run = out / cat("run", digests.size());
+    const Json result = vitrine({"quantize", "mobilefacenet", "--bits", "w6a6", "--data", faces.path, "--batches", list, "--out", run,
+                                 "--threads", threads, "--json", "-"})
+                            .json();
+    EXPECT_EQ(result["steps"], 2);
+    const Json record = Json::parse(read_file(run + "/run.json"));
+    EXPECT_EQ(record["machine"]["threads"], std::stoi(threads));
+    EXPECT_EQ(record["inputs"]["batches"]["sha256"], sha256_file(list));
+    EXPECT_EQ(record["outputs"]["model.safetensors"], sha256_file(run + "/model.safetensors"));
+    digests.push_back(record["outputs"]["model.safetensors"]);
+  }
+  EXPECT_EQ(digests[0], digests[1]);
+  EXPECT_EQ(digests[1], digests[2]);
+}
+
+TEST(Tools, BatchListsBeyondTheDataAreRefused) {
+  const Faces faces;
+  const Scratch out;
+  for (const std::string text : {"0 12\n", "-13\n", "0 x\n", ""})
+    expect_failure({"quantize", "mobilefacenet", "--data", faces.path, "--out", out / "run", "--batches", out.write("b.txt", text)},
+                   "b.txt:");
+}
+
+// align -> embed -> eval of those embeddings equals eval of the model.
+TEST(Tools, EvalOfEmbeddingsMadeElsewhereEqualsEvalOfTheModel) {
+  const Faces faces;
+  const Scratch out;
+  std::string pairs = "2\t1\n";  // two folds of one pair each way
+  pairs += "A\t1\t2\nA\t1\tB\t1\nC\t3\t4\nB\t2\tC\t4\n";
+  const std::string list = out.write("pairs.txt", pairs);
+  ASSERT_EQ(vitrine({"embed", "mobilefacenet", faces.path, "--out", out / "e.npy", "--names", out / "names.txt"}).code, 0);
+  const Json direct =
+      vitrine({"eval", "mobilefacenet", "lfw", "--data", faces.path, "--pairs", list, "--no-flip", "--json", "-"}).json();
+  const Json reused = vitrine({"eval", "elsewhere", "lfw", "--embeddings", out / "e.npy", "--names", out / "names.txt", "--pairs", list,
+                               "--data", faces.path, "--json", "-"})
+                          .json();
+  ASSERT_EQ(direct["benchmarks"].size(), 1);
+  for (const char* key : {"pairs", "correct", "accuracy", "std", "folds", "thresholds"})
+    EXPECT_EQ(direct["benchmarks"][0][key], reused["benchmarks"][0][key]) << key;
+  EXPECT_EQ(direct["benchmarks"][0]["pairs"], 4);
+}
+
+}  // namespace
+}  // namespace vitrine::tools
