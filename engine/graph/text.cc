@@ -53,6 +53,7 @@ struct Parser {
   Id id(const std::string& word, bool fresh) {
     CHECK(word.size() > 1 && word[0] == '%', "'", word, "' is not a value: expected %number");
     int64_t i = integer(std::string_view(word).substr(1)), size = static_cast<int64_t>(g.values.size());
+    CHECK(size < 65536, "more than 65536 values, expected a network");  // names are compared one by one: keeps hostile text cheap
     if (fresh)
       CHECK(i == size, "value ", word, ": expected %", size, " (values are numbered in order)");
     else
