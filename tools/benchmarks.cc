@@ -87,7 +87,8 @@ eval::Verification verify_model(const Model& model, const eval::PairList& pairs,
   return eval::verify(e.values, e.dim, pairs, mirrored);
 }
 
-eval::Verification verify_embeddings(const Benchmark& b, const std::string& npy_file, const std::string& names_file) {
+eval::Verification verify_embeddings(const Benchmark& b, const std::string& npy_file, const std::string& names_file,
+                                    const std::string& data_dir) {
   Tensor e = io::read_npy(npy_file);
   CHECK(e.shape().rank() == 2 && e.dtype() == Dtype::f32, npy_file, ": ", str(e.meta()), ": expected f32 [N,D]");
   int64_t dim = e.shape()[1], n = static_cast<int64_t>(b.pairs.images.size());
@@ -99,7 +100,11 @@ eval::Verification verify_embeddings(const Benchmark& b, const std::string& npy_
     auto names = read_lines(names_file);
     CHECK(static_cast<int64_t>(names.size()) == e.shape()[0], names_file, ": ", names.size(), " names for ", e.shape()[0], " rows");
     std::map<std::string, int64_t> row_of;
-    for (size_t i = 0; i < names.size(); ++i) row_of[without_extension(names[i])] = static_cast<int64_t>(i);
+    const std::string below = data_dir.empty() ? "" : (fs::path(data_dir) / "").string();
+    for (size_t i = 0; i < names.size(); ++i) {
+      const size_t skip = names[i].compare(0, below.size(), below) == 0 ? below.size() : 0;
+      row_of[without_extension(names[i].substr(skip))] = static_cast<int64_t>(i);
+    }
     for (const std::string& image : b.pairs.images) {
       auto it = row_of.find(without_extension(image));
       CHECK(it != row_of.end(), names_file, ": no row for ", image);

@@ -22,8 +22,9 @@ Benchmark open_benchmark(const std::string& spec, const std::string& data_dir, c
 eval::Verification verify_model(const Model&, const Benchmark&, const std::string& data_dir, bool flip);
 // The same for images that `set` holds in the order of pairs.images.
 eval::Verification verify_model(const Model&, const eval::PairList&, const data::Dataset& set, bool flip);
-// `names_file`, if given, says which image each row belongs to.
-eval::Verification verify_embeddings(const Benchmark&, const std::string& npy_file, const std::string& names_file);
+// `names_file`, if given, says which image each row belongs to: a path as the list has it, or below `data_dir`.
+eval::Verification verify_embeddings(const Benchmark&, const std::string& npy_file, const std::string& names_file,
+                                     const std::string& data_dir);
 
 Json to_json(const Benchmark&, const eval::Verification&);
 

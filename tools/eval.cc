@@ -27,7 +27,7 @@ Json evaluate(const Options& o, const Common& c) {
   Json list = Json::array();
   for (const std::string& bench : o.benchmarks) {
     Benchmark b = open_benchmark(bench, o.data, o.pairs);
-    eval::Verification v = model ? verify_model(*model, b, o.data, o.flip) : verify_embeddings(b, o.embeddings, o.names);
+    eval::Verification v = model ? verify_model(*model, b, o.data, o.flip) : verify_embeddings(b, o.embeddings, o.names, o.data);
     rows.push_back({b.name, v});
     list.push_back(to_json(b, v));
   }
@@ -51,7 +51,7 @@ Command command("eval", "verification accuracy: ten folds, 400 thresholds", [](C
   app.add_option("--data", o->data, "folder of aligned crops");
   app.add_option("--pairs", o->pairs, "pair list, if not where the set has it");
   app.add_option("--embeddings", o->embeddings, ".npy [N,D] made elsewhere; rows in the list's order of first appearance, or see --names");
-  app.add_option("--names", o->names, "a path per row of --embeddings");
+  app.add_option("--names", o->names, "a path per row of --embeddings, as the list has it or below --data");
   app.add_option("--out", o->out, "run directory for run.json and metrics.jsonl");
   app.add_flag("--flip,!--no-flip", o->flip, "add the embedding of the mirrored image");
   return [o](const Common& c) { return evaluate(*o, c); };

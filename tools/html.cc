@@ -1,0 +1,181 @@
+#include "tools/html.h"
+
+#include <algorithm>
+#include <cmath>
+#include <iomanip>
+#include <ostream>
+#include <sstream>
+
+#include "engine/core/error.h"
+#include "nn/io/bytes.h"
+
+namespace vitrine::tools {
+namespace {
+
+constexpr const char* kStyle =
+    "body{font:15px/1.5 system-ui,sans-serif;max-width:980px;margin:2em auto;padding:0 1em;color:#222;background:#fff}"
+    "h1{font-size:1.6em}h2{font-size:1.15em;margin-top:2em;border-bottom:1px solid #ddd}"
+    "table{border-collapse:collapse;font-variant-numeric:tabular-nums}th,td{padding:.25em .8em;text-align:right;border-bottom:1px solid "
+    "#eee}"
+    "th:first-child,td:first-child{text-align:left}th{border-bottom:2px solid #999}"
+    "svg{max-width:100%;height:auto}figure{margin:1em 0}figcaption{color:#555}img{margin:1px;image-rendering:auto}"
+    "text{font:12px system-ui,sans-serif;fill:#333}";
+
+// Okabe and Ito's colours, told apart by colour-blind readers too.
+constexpr const char* kColours[] = {"#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#999999"};
+constexpr double kWidth = 860, kHeight = 340, kLeft = 70, kRight = 170, kTop = 34, kBottom = 48;
+
+std::string escape(const std::string& text) {
+  std::string out;
+  for (char c : text) {
+    if (c == '<')
+      out += "&lt;";
+    else if (c == '&')
+      out += "&amp;";
+    else if (c == '"')
+      out += "&quot;";
+    else
+      out += c;
+  }
+  return out;
+}
+
+std::string number(double v) {
+  std::ostringstream out;
+  out << std::setprecision(5) << v;
+  return out.str();
+}
+
+struct Axis {
+  double low = 0, high = 1, from = 0, to = 1;  // data, then picture
+  bool log = false;
+  std::vector<double> ticks;
+
+  double at(double v) const { return from + (to - from) * (place(v) - place(low)) / (place(high) - place(low)); }
+  double place(double v) const { return log ? std::log10(v) : v; }
+
+  void include(double v) { low = std::min(low, v), high = std::max(high, v); }
+
+  // Round steps of 1, 2 or 5 times a power of ten; decades on a logarithmic axis.
+  void finish() {
+    if (!(high > low)) low -= log ? low / 2 : 0.5, high += log ? high : 0.5;
+    if (log) {
+      for (double e = std::floor(std::log10(low)); e <= std::ceil(std::log10(high)); ++e) ticks.push_back(std::pow(10.0, e));
+      low = ticks.front(), high = ticks.back();
+      return;
+    }
+    double step = std::pow(10.0, std::floor(std::log10((high - low) / 5)));
+    for (double factor : {1.0, 2.0, 5.0, 10.0})
+      if ((high - low) / (step * factor) <= 6) {
+        step *= factor;
+        break;
+      }
+    const double first = std::floor(low / step), last = std::ceil(high / step);
+    for (double i = first; i <= last; ++i) ticks.push_back(i * step);
+    low = first * step, high = last * step;
+  }
+};
+
+bool drawable(const Plot& p, const Series& s, size_t i) {
+  return std::isfinite(s.x[i]) && std::isfinite(s.y[i]) && (!p.log_x || s.x[i] > 0);
+}
+
+Axis fit(const Plot& p, bool horizontal) {
+  Axis axis{INFINITY, -INFINITY, horizontal ? kLeft : kHeight - kBottom, horizontal ? kWidth - kRight : kTop, horizontal && p.log_x, {}};
+  for (auto& s : p.series)
+    for (size_t i = 0; i < s.x.size(); ++i)
+      if (drawable(p, s, i)) axis.include(horizontal ? s.x[i] : s.y[i]);
+  if (axis.low > axis.high) axis.low = axis.log ? 1 : 0, axis.high = axis.log ? 10 : 1;
+  axis.finish();
+  return axis;
+}
+
+void draw_axes(std::ostream& out, const Plot& p, const Axis& x, const Axis& y) {
+  for (double t : x.ticks)
+    out << "<line x1='" << x.at(t) << "' x2='" << x.at(t) << "' y1='" << y.from << "' y2='" << y.to << "' stroke='#e4e4e4'/><text x='"
+        << x.at(t) << "' y='" << y.from + 18 << "' text-anchor='middle'>" << number(t) << "</text>";
+  for (double t : y.ticks)
+    out << "<line x1='" << x.from << "' x2='" << x.to << "' y1='" << y.at(t) << "' y2='" << y.at(t) << "' stroke='#e4e4e4'/><text x='"
+        << x.from - 8 << "' y='" << y.at(t) + 4 << "' text-anchor='end'>" << number(t) << "</text>";
+  out << "<text x='" << (x.from + x.to) / 2 << "' y='" << kHeight - 8 << "' text-anchor='middle'>" << escape(p.x_label)
+      << "</text><text transform='translate(16 " << (y.from + y.to) / 2 << ") rotate(-90)' text-anchor='middle'>" << escape(p.y_label)
+      << "</text><text x='" << x.from << "' y='18' style='font-weight:600;font-size:14px'>" << escape(p.title) << "</text>";
+}
+
+void draw_series(std::ostream& out, const Plot& p, const Series& s, const char* colour, const Axis& x, const Axis& y) {
+  std::string path;
+  bool pen_down = false;
+  for (size_t i = 0; i < s.x.size(); ++i) {
+    if (drawable(p, s, i)) path += cat(pen_down ? "L" : "M", number(x.at(s.x[i])), " ", number(y.at(s.y[i])));
+    pen_down = drawable(p, s, i);
+  }
+  out << "<path d='" << path << "' fill='none' stroke='" << colour << "' stroke-width='1.8'/>";
+  for (size_t i = 0; s.markers && i < s.x.size(); ++i)
+    if (drawable(p, s, i))
+      out << "<circle cx='" << x.at(s.x[i]) << "' cy='" << y.at(s.y[i]) << "' r='4' fill='" << colour << "'><title>" << escape(s.name)
+          << ": " << number(s.x[i]) << ", " << number(s.y[i]) << "</title></circle>";
+}
+
+std::string base64(const std::string& bytes) {
+  static constexpr char kDigits[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+  std::string out;
+  for (size_t i = 0; i < bytes.size(); i += 3) {
+    uint32_t bits = 0;
+    for (size_t j = 0; j < 3; ++j) bits = bits << 8 | (i + j < bytes.size() ? static_cast<uint8_t>(bytes[i + j]) : 0);
+    for (size_t j = 0; j < 4; ++j) out += i + j <= bytes.size() ? kDigits[bits >> (18 - 6 * j) & 63] : '=';
+  }
+  return out;
+}
+
+}  // namespace
+
+HtmlPage::HtmlPage(std::string title) : title_(std::move(title)) {}
+
+void HtmlPage::heading(const std::string& t) { body_ += cat("<h2>", escape(t), "</h2>\n"); }
+void HtmlPage::text(const std::string& t) { body_ += cat("<p>", escape(t), "</p>\n"); }
+
+void HtmlPage::table(const std::vector<std::string>& header, const std::vector<std::vector<std::string>>& rows) {
+  auto line = [&](const std::vector<std::string>& cells, const char* tag) {
+    body_ += "<tr>";
+    for (auto& cell : cells) body_ += cat("<", tag, ">", escape(cell), "</", tag, ">");
+    body_ += "</tr>\n";
+  };
+  body_ += "<table>";
+  line(header, "th");
+  for (auto& row : rows) line(row, "td");
+  body_ += "</table>\n";
+}
+
+void HtmlPage::plot(const Plot& p) {
+  std::ostringstream out;
+  const Axis x = fit(p, true), y = fit(p, false);
+  out << "<figure><svg viewBox='0 0 " << kWidth << " " << kHeight << "' width='" << kWidth << "' role='img'>";
+  draw_axes(out, p, x, y);
+  for (size_t i = 0; i < p.series.size(); ++i) {
+    const Series& s = p.series[i];
+    CHECK(s.x.size() == s.y.size(), "plot ", p.title, ", ", s.name, ": ", s.x.size(), " x and ", s.y.size(), " y");
+    const char* colour = kColours[i % std::size(kColours)];
+    draw_series(out, p, s, colour, x, y);
+    const double row = kTop + 10 + 18 * static_cast<double>(i);
+    out << "<rect x='" << kWidth - kRight + 14 << "' y='" << row - 8 << "' width='14' height='4' fill='" << colour << "'/><text x='"
+        << kWidth - kRight + 34 << "' y='" << row << "'>" << escape(s.name) << "</text>";
+  }
+  out << "</svg></figure>\n";
+  body_ += out.str();
+}
+
+void HtmlPage::images(const std::vector<std::string>& png, const std::string& caption) {
+  body_ += "<figure>";
+  for (auto& bytes : png) body_ += cat("<img alt='' src='data:image/png;base64,", base64(bytes), "'>");
+  body_ += cat("<figcaption>", escape(caption), "</figcaption></figure>\n");
+}
+
+void HtmlPage::save(const std::string& path) const {
+  io::save_bytes(path, [&](std::ostream& out) {
+    out << "<!doctype html><html lang='en'><meta charset='utf-8'><meta name='viewport' content='width=device-width'><title>"
+        << escape(title_) << "</title><style>" << kStyle << "</style><h1>" << escape(title_) << "</h1>\n"
+        << body_ << "</html>\n";
+  });
+}
+
+}  // namespace vitrine::tools

@@ -1,0 +1,34 @@
+// A self-contained HTML page of text, tables and line plots (inline SVG, no script, nothing fetched).
+#pragma once
+#include <string>
+#include <vector>
+
+namespace vitrine::tools {
+
+struct Series {
+  std::string name;
+  std::vector<double> x, y;  // equally long; points that are not finite are left out, and break the line
+  bool markers = false;      // dots that tell their values when pointed at, instead of a bare line
+};
+
+struct Plot {
+  std::string title, x_label, y_label;
+  std::vector<Series> series;
+  bool log_x = false;  // x > 0
+};
+
+class HtmlPage {
+ public:
+  explicit HtmlPage(std::string title);
+  void heading(const std::string&);
+  void text(const std::string&);
+  void table(const std::vector<std::string>& header, const std::vector<std::vector<std::string>>& rows);
+  void plot(const Plot&);
+  void images(const std::vector<std::string>& png, const std::string& caption);  // PNG files' bytes, embedded
+  void save(const std::string& path) const;                                      // whole or not at all
+
+ private:
+  std::string title_, body_;
+};
+
+}  // namespace vitrine::tools
