@@ -8,6 +8,7 @@ ifneq ($(CUDA),0)
 $(error CUDA=$(CUDA): the CUDA back end is not in this tree yet; build with CUDA=0)
 endif
 comma := ,
+FUZZ_SECONDS ?= 60
 BUILD ?= build/$(config)-$(CUDA)
 
 FLAGS.release := -O3 -g1
@@ -36,6 +37,7 @@ LIBRARY := $(wildcard engine/core/*.cc engine/cpu/*.cc engine/ops/*.cc engine/gr
 PROTOS := $(wildcard nn/io/*.proto)
 TOOL := $(wildcard tools/*.cc)
 TESTS ?= $(wildcard tests/unit/*.cc tests/cases/*.cc)
+TEST_SUPPORT := $(wildcard tests/support/*.cc)
 BENCHES := $(wildcard bench/*.cc)
 
 obj = $(patsubst %.cc,$(BUILD)/obj/%.o,$(1))
@@ -56,6 +58,9 @@ test: deps  ## the whole test suite; ends with "N passed, N failed, N skipped"
 bench: deps  ## microbenchmarks on the layer shapes of real networks
 	@$(MAKE) --no-print-directory $(BUILD)/bin/bench
 	@$(BUILD)/bin/bench $(BENCH_ARGS)
+fuzz: deps  ## every parser on damaged files, under the sanitizers: FUZZ_SECONDS each, of FUZZ_PARSERS (default: all)
+	@$(MAKE) --no-print-directory config=asan build/asan-0/bin/fuzz
+	@build/asan-0/bin/fuzz $(FUZZ_SECONDS) $(FUZZ_PARSERS)
 demo: deps  ## the whole job on built-in data
 	@$(MAKE) --no-print-directory build/vitrine
 	@build/vitrine demo $(DEMO_ARGS)
@@ -65,11 +70,12 @@ deps:
 	@tools/setup.sh
 clean:  ## removes build/
 	rm -rf build
-.PHONY: all help test bench demo check deps clean FORCE
+.PHONY: all help test bench fuzz demo check deps clean FORCE
 
 $(BUILD)/bin/vitrine: $(LIB_OBJ) $(call obj,$(TOOL))
-$(BUILD)/bin/tests: $(LIB_OBJ) $(TOOL_LIB_OBJ) $(call obj,$(TESTS) tests/main.cc)
+$(BUILD)/bin/tests: $(LIB_OBJ) $(TOOL_LIB_OBJ) $(call obj,$(TESTS) $(TEST_SUPPORT) tests/main.cc)
 $(BUILD)/bin/tests: LDLIBS += -lgtest
+$(BUILD)/bin/fuzz: $(LIB_OBJ) $(call obj,$(TEST_SUPPORT) tests/fuzz/fuzz.cc)
 $(BUILD)/bin/bench: $(LIB_OBJ) $(TOOL_LIB_OBJ) $(call obj,$(BENCHES))
 $(BUILD)/bin/bench: LDLIBS += -lbenchmark
 $(BUILD)/bin/%:
@@ -88,7 +94,7 @@ $(BUILD)/obj/gen/%.pb.o: $(BUILD)/gen/%.pb.cc
 	@mkdir -p $(@D)
 	@$(CXX) $(CXXFLAGS) -w -c $< -o $@
 # The generated headers must exist before any file that includes them is first compiled.
-$(call obj,$(wildcard nn/io/*.cc tests/unit/*.cc)): | $(PROTOS:%.proto=$(BUILD)/gen/%.pb.h)
+$(call obj,$(wildcard nn/io/*.cc tests/unit/*.cc) $(TEST_SUPPORT)): | $(PROTOS:%.proto=$(BUILD)/gen/%.pb.h)
 # Changed flags rebuild everything; a changed commit rebuilds the run record.
 $(BUILD)/flags: FORCE
 	@mkdir -p $(@D)

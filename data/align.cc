@@ -124,11 +124,11 @@ Landmarks read_landmarks(const std::string& path) {
     FacePoints points;
     for (int i = 0; i < 10; ++i) {
       const double value = line.number<double>(1 + i);
-      CHECK(std::isfinite(value), line.where(), ": field ", 2 + i, " is '", line.fields[1 + i], "', a finite number expected");
+      CHECK(std::isfinite(value), line.where(), ": field ", 2 + i, " is '", brief(line.fields[1 + i]), "', a finite number expected");
       points[i / 2][i % 2] = value;
     }
     const bool added = landmarks.emplace(line.fields[0], points).second;
-    CHECK(added, line.where(), ": '", line.fields[0], "' appears a second time");
+    CHECK(added, line.where(), ": '", brief(line.fields[0]), "' appears a second time");
   });
   CHECK(!landmarks.empty(), path, ": empty, lines of `path x1 y1 ... x5 y5` expected");
   return landmarks;

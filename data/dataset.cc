@@ -1,7 +1,11 @@
 #include "data/dataset.h"
 
+#include <filesystem>
+#include <set>
 #include <utility>
 
+#include "data/directory_set.h"
+#include "data/record_set.h"
 #include "engine/core/error.h"
 
 namespace vitrine::data {
@@ -10,6 +14,17 @@ std::vector<int64_t> labels(const Dataset& set) {
   std::vector<int64_t> out(set.size());
   for (int64_t i = 0; i < set.size(); ++i) out[i] = set.label(i);
   return out;
+}
+
+int64_t count_identities(const Dataset& set) {
+  const std::vector<int64_t> all = labels(set);
+  return int64_t(std::set<int64_t>(all.begin(), all.end()).size());
+}
+
+std::unique_ptr<Dataset> open_dataset(const std::string& folder) {
+  const std::filesystem::path records = std::filesystem::path(folder) / "train.rec";
+  if (std::filesystem::exists(records)) return std::make_unique<RecordSet>(records.string());
+  return std::make_unique<DirectorySet>(folder);
 }
 
 MemorySet::MemorySet(std::vector<Image> images, std::vector<int64_t> labels) : images_(std::move(images)), labels_(std::move(labels)) {

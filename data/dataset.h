@@ -22,6 +22,10 @@ class Dataset {
 
 // label(0), label(1), ...: what the samplers need.
 std::vector<int64_t> labels(const Dataset& set);
+int64_t count_identities(const Dataset& set);  // different labels
+
+// What lies at `folder`: a RecordSet where it has a train.rec, else a DirectorySet.
+std::unique_ptr<Dataset> open_dataset(const std::string& folder);
 
 // Images held in memory.
 class MemorySet : public Dataset {

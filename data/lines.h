@@ -10,6 +10,7 @@
 #include <string_view>
 #include <vector>
 
+#include "engine/core/bytes.h"
 #include "engine/core/error.h"
 
 namespace vitrine::data::detail {
@@ -27,7 +28,7 @@ struct Line {
     T value{};
     const char *begin = fields[i].data(), *end = begin + fields[i].size();
     const auto [stop, error] = std::from_chars(begin, end, value);
-    CHECK(error == std::errc() && stop == end, where(), ": field ", i + 1, " is '", fields[i], "', a number expected");
+    CHECK(error == std::errc() && stop == end, where(), ": field ", i + 1, " is '", brief(fields[i]), "', a number expected");
     return value;
   }
 };

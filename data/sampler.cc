@@ -81,8 +81,8 @@ Batches read_batches(const std::string& path, int64_t size) {
     for (size_t i = 0; i < line.fields.size(); ++i) {
       const int64_t value = line.number<int64_t>(i);
       const Sample sample{value < 0 ? -(value + 1) : value, value < 0};  // -(v+1): defined for every v
-      CHECK(sample.index < size, line.where(), ": field ", i + 1, " is '", line.fields[i], "', image ", sample.index, " of a set of ",
-            size);
+      CHECK(sample.index < size, line.where(), ": field ", i + 1, " is '", brief(line.fields[i]), "', image ", sample.index,
+            " of a set of ", size);
       step.push_back(sample);
     }
   });

@@ -4,10 +4,10 @@
 #include <iostream>
 #include <map>
 
+#include "engine/core/bytes.h"
 #include "engine/core/device.h"
 #include "engine/core/error.h"
 #include "engine/core/parallel.h"
-#include "nn/io/bytes.h"
 #include "tools/run_record.h"
 
 namespace vitrine::tools {
@@ -43,7 +43,7 @@ void deliver(const Common& c, const Json& result) {
   if (c.json == "-")
     std::cout << text;
   else
-    io::save_bytes(c.json, [&](std::ostream& out) { out << text; });
+    save_bytes(c.json, [&](std::ostream& out) { out << text; });
 }
 
 }  // namespace

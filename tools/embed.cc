@@ -4,8 +4,8 @@
 #include <fstream>
 
 #include "data/codec.h"
+#include "engine/core/bytes.h"
 #include "engine/ops.h"
-#include "nn/io/bytes.h"
 #include "nn/io/npy.h"
 #include "nn/network.h"
 #include "tools/command.h"
@@ -52,7 +52,7 @@ Tensor embed_images(const Model& m, const Options& o) {
   Tensor y = Tensor::from({e.n, e.dim}, e.values);
   if (o.flip) y = add(y, Tensor::from({e.n, e.dim}, embed(m, set, true, "embed mirrored").values));
   if (!o.names.empty())
-    io::save_bytes(o.names, [&](std::ostream& out) {
+    save_bytes(o.names, [&](std::ostream& out) {
       for (int64_t i = 0; i < set.size(); ++i) out << set.name(i) << "\n";
     });
   return y;

@@ -2,6 +2,7 @@
 #include <filesystem>
 #include <map>
 
+#include "data/bin_set.h"
 #include "eval/report.h"
 #include "nn/io/npy.h"
 #include "nn/network.h"
@@ -14,22 +15,32 @@ namespace {
 
 struct Options {
   std::string model, data, pairs, embeddings, names, out;
-  std::vector<std::string> benchmarks;
+  std::vector<std::string> benchmarks, bins;
   bool flip = true;
 };
 
 Json evaluate(const Options& o, const Common& c) {
-  CHECK(o.embeddings.empty() || o.benchmarks.size() == 1, "--embeddings goes with one benchmark");
-  CHECK(!o.data.empty() || !o.embeddings.empty(), "eval: expected --data DIR, or --embeddings FILE.npy made elsewhere");
+  CHECK(!o.benchmarks.empty() || !o.bins.empty(), "eval: expected a benchmark, or --bin FILE.bin");
+  CHECK(o.embeddings.empty() || o.benchmarks.size() + o.bins.size() == 1, "--embeddings goes with one benchmark");
+  CHECK(!o.data.empty() || !o.embeddings.empty() || o.benchmarks.empty(),
+        "eval: expected --data DIR, or --embeddings FILE.npy made elsewhere");
   std::optional<Model> model;
   if (o.embeddings.empty()) model = nn::open_model(o.model, c.seed);
   std::vector<eval::ReportRow> rows;
   Json list = Json::array();
-  for (const std::string& bench : o.benchmarks) {
-    Benchmark b = open_benchmark(bench, o.data, o.pairs);
-    eval::Verification v = model ? verify_model(*model, b, o.data, o.flip) : verify_embeddings(b, o.embeddings, o.names, o.data);
+  auto report = [&](const Benchmark& b, const eval::Verification& v) {
     rows.push_back({b.name, v});
     list.push_back(to_json(b, v));
+  };
+  for (const std::string& bench : o.benchmarks) {
+    Benchmark b = open_benchmark(bench, o.data, o.pairs);
+    report(b, model ? verify_model(*model, b, o.data, o.flip) : verify_embeddings(b, o.embeddings, o.names, o.data));
+  }
+  for (const std::string& file : o.bins) {
+    data::BinSet set(file);
+    std::string name = std::filesystem::path(file).stem().string();
+    Benchmark b{name, file, eval::consecutive_pairs(name, set.same)};
+    report(b, model ? verify_model(*model, b.pairs, set, o.flip) : verify_embeddings(b, o.embeddings, o.names, o.data));
   }
   say() << eval::report_table(rows);
   Json result{{"model", o.model}, {"flip", o.flip}, {"benchmarks", list}};
@@ -37,6 +48,7 @@ Json evaluate(const Options& o, const Common& c) {
     RunRecord record(o.out, c);
     record.input("model", o.model);
     if (!o.data.empty()) record.input("data", o.data);
+    for (const std::string& file : o.bins) record.input(file, file);
     record.config("flip", o.flip);
     for (auto& row : list) record.metrics(row);
     record.finish(result);
@@ -47,7 +59,8 @@ Json evaluate(const Options& o, const Common& c) {
 Command command("eval", "verification accuracy: ten folds, 400 thresholds", [](CLI::App& app) -> Action {
   auto o = std::make_shared<Options>();
   app.add_option("MODEL", o->model, "a model file or a network's name (a label only, with --embeddings)")->required();
-  app.add_option("BENCH", o->benchmarks, "lfw, calfw, cplfw, sllfw, or NAME=LIST_FILE in one of their formats")->required();
+  app.add_option("BENCH", o->benchmarks, "lfw, calfw, cplfw, sllfw, or NAME=LIST_FILE in one of their formats");
+  app.add_option("--bin", o->bins, "InsightFace's .bin: encoded images and pairs in one file; several may be named");
   app.add_option("--data", o->data, "folder of aligned crops");
   app.add_option("--pairs", o->pairs, "pair list, if not where the set has it");
   app.add_option("--embeddings", o->embeddings, ".npy [N,D] made elsewhere; rows in the list's order of first appearance, or see --names");

@@ -3,7 +3,6 @@
 #include <filesystem>
 #include <optional>
 
-#include "data/directory_set.h"
 #include "nn/io/model_file.h"
 #include "nn/network.h"
 #include "quant/placement.h"
@@ -82,14 +81,14 @@ Json quantize(Options o, const Common& c) {
   quant::QuantSpec spec = quant::parse_bits(o.bits);
   if (o.out.empty()) o.out = cat("runs/", std::filesystem::path(o.teacher).stem().string(), "-", o.bits, "-", o.finetune);
   Model teacher = nn::open_model(o.teacher, c.seed), student = quant::quantface(teacher, spec);
-  data::DirectorySet all(o.data);
+  std::unique_ptr<data::Dataset> all = data::open_dataset(o.data);
   std::optional<data::SubsetView> part;
-  if (o.fraction < 1) part.emplace(all, data::subset(all.size(), o.fraction, c.seed));
-  data::CachedSet set(part ? static_cast<const data::Dataset&>(*part) : all, kCacheBytes);
+  if (o.fraction < 1) part.emplace(*all, data::subset(all->size(), o.fraction, c.seed));
+  data::CachedSet set(part ? static_cast<const data::Dataset&>(*part) : *all, kCacheBytes);
 
   RunRecord record(o.out, c);
   write_config(record, o);
-  say() << o.teacher << " -> " << o.bits << ", " << o.finetune << " on " << set.size() << " images of " << all.identities.size()
+  say() << o.teacher << " -> " << o.bits << ", " << o.finetune << " on " << set.size() << " images of " << data::count_identities(set)
         << " identities, run in " << o.out << "\n";
   Trained t = train(student, teacher, set, o, c.seed, record);
 
@@ -112,7 +111,9 @@ Command command("quantize", "fake-quantize a network and fine-tune it towards it
   auto o = std::make_shared<Options>();
   app.add_option("TEACHER", o->teacher, "a model file or a network's name")->required();
   app.add_option("--bits", o->bits, "weights and activations: w<2-16>a<2-16>")->capture_default_str();
-  app.add_option("--data", o->data, "folder of aligned crops, DIR/<identity>/<image>.{jpg,png}")->required()->check(CLI::ExistingDirectory);
+  app.add_option("--data", o->data, "aligned crops: DIR/<identity>/<image>.{jpg,png}, or DIR/train.rec with train.idx")
+      ->required()
+      ->check(CLI::ExistingDirectory);
   app.add_option("--finetune", o->finetune, "ekd, mse, or none: ranges only, in evaluation mode")
       ->check(CLI::IsMember({"ekd", "mse", "none"}))
       ->capture_default_str();

@@ -4,10 +4,10 @@
 #include <ctime>
 #include <filesystem>
 
+#include "engine/core/bytes.h"
 #include "engine/core/error.h"
 #include "engine/core/parallel.h"
 #include "engine/cpu/isa.h"
-#include "nn/io/bytes.h"
 #include "tools/sha256.h"
 
 #ifndef VITRINE_COMMIT
@@ -82,7 +82,7 @@ void RunRecord::finish(const Json& result) {
   output("metrics.jsonl");
   record_["finished"] = now();
   record_["result"] = result;
-  io::save_bytes(path("run.json"), [&](std::ostream& out) { out << record_.dump(2) << "\n"; });
+  save_bytes(path("run.json"), [&](std::ostream& out) { out << record_.dump(2) << "\n"; });
 }
 
 }  // namespace vitrine::tools

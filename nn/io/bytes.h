@@ -1,29 +1,19 @@
-// What every file format here is built on: whole files in memory, a cursor that checks every read, overflow-safe tensor sizes,
-// and output files that appear complete or not at all.
+// What the tensor formats here share: overflow-safe tensor sizes, tensors from bytes and back.
 #pragma once
 #include <cstdint>
-#include <functional>
 #include <optional>
-#include <ostream>
 #include <string>
 #include <string_view>
 #include <vector>
 
+#include "engine/core/bytes.h"
 #include "engine/core/tensor.h"
 
 namespace vitrine::io {
 
-std::string load_bytes(const std::string& path);
-
-// Calls `write` with a stream to a temporary file beside `path`, then renames it: nobody ever sees half a file under the final name.
-void save_bytes(const std::string& path, const std::function<void(std::ostream&)>& write);
-
 // The bytes of a tensor with these extents; nullopt when an extent is negative, the rank exceeds Shape::kMaxRank or a product overflows.
 // A shape that passes can be given to Shape, Meta and Tensor::empty without overflow (the memory is still the caller's to justify).
 std::optional<int64_t> tensor_bytes(const std::vector<int64_t>& dims, Dtype dtype);
-
-// For messages: a text from a file, cut to a readable length and without control characters, so that an error stays one line.
-std::string brief(std::string_view text);
 
 // For messages: "[2,3]", also of extents that no Shape would take.
 std::string list(const std::vector<int64_t>& dims);
@@ -33,25 +23,5 @@ Tensor tensor_from(const Shape& shape, Dtype dtype, std::string_view bytes);
 
 // The bytes of a contiguous cpu tensor.
 std::string_view bytes_of(const Tensor& t);
-
-// Reads little-endian fields from bytes that somebody else made. Whatever is not there is an Error with file, offset and expectation.
-class Cursor {
- public:
-  Cursor(std::string_view bytes, std::string file, uint64_t at = 0) : bytes_(bytes), file_(std::move(file)), at_(at) {}
-
-  uint64_t at() const { return at_; }
-  uint64_t left() const { return bytes_.size() - at_; }
-  const std::string& file() const { return file_; }
-
-  std::string_view take(uint64_t n, const char* what);                     // the next n bytes
-  std::string_view line(const char* what);                                 // up to '\n', which is consumed and not returned
-  uint64_t number(int n, const char* what);                                // unsigned, n <= 8 bytes
-  [[noreturn]] void fail(uint64_t at, const std::string& expected) const;  // Error "file: byte at: expected"
-
- private:
-  std::string_view bytes_;
-  std::string file_;
-  uint64_t at_;
-};
 
 }  // namespace vitrine::io

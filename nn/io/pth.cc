@@ -13,6 +13,7 @@
 namespace vitrine::io {
 namespace {
 
+using Value = Pickle::Value;
 using Kind = Value::Kind;
 using Named = std::vector<std::pair<std::string, const View*>>;
 
@@ -44,7 +45,7 @@ const Value& only_child(const Pickle& p, const Value& dict, const std::string& f
 
 bool holds_tensors(const Pickle& p, const Value& dict) {
   for (size_t i = 0; i + 1 < dict.items.size(); i += 2)
-    if (p[dict.items[i]].kind == Kind::text && p[dict.items[i + 1]].kind == Kind::tensor) return true;
+    if (p[dict.items[i]].kind == Kind::text && is_tensor(p[dict.items[i + 1]])) return true;
   return false;
 }
 
@@ -63,12 +64,12 @@ const Value& state_dict(const Pickle& p, const std::string& file) {
   return *dict;
 }
 
-Named named_views(const Pickle& p, const Value& dict) {
+Named named_views(const TorchPickle& p, const Value& dict) {
   Named out;
   std::map<std::string, size_t> index;
   for (size_t i = 0; i + 1 < dict.items.size(); i += 2) {
     const Value &key = p[dict.items[i]], &value = p[dict.items[i + 1]];
-    if (key.kind != Kind::text || value.kind != Kind::tensor) continue;
+    if (key.kind != Kind::text || !is_tensor(value)) continue;
     const View* view = &p.views[static_cast<size_t>(value.integer)];
     auto [it, is_new] = index.emplace(key.text, out.size());
     if (is_new)
@@ -129,7 +130,7 @@ Tensor materialise(const View& view, const Storage& storage, std::string_view da
 
 // `bytes_of_key` gives the content of one storage at a time; what it returned before need not stay valid.
 template <class F>
-StateDict materialise_all(const Pickle& p, const std::string& file, uint64_t file_size, F bytes_of_key) {
+StateDict materialise_all(const TorchPickle& p, const std::string& file, uint64_t file_size, F bytes_of_key) {
   Named named = named_views(p, state_dict(p, file));
   StateDict out;
   std::map<std::string, std::vector<size_t>> by_key;
@@ -230,7 +231,7 @@ StateDict parse_zip(std::string_view bytes, const std::string& file) {
     std::string order = zip.read(stem + "byteorder");
     CHECK(order == "little", file, ": byteorder is '", brief(order), "', expected little");
   }
-  Pickle pickle = unpickle(zip.read(stem + "data.pkl"), 0, cat(file, ": data.pkl"));
+  TorchPickle pickle = unpickle(zip.read(stem + "data.pkl"), 0, cat(file, ": data.pkl"));
   std::string data;
   return materialise_all(pickle, file, bytes.size(), [&](const std::string& key) -> std::string_view {
     data = zip.read(stem + "data/" + key);
@@ -244,15 +245,15 @@ StateDict parse_zip(std::string_view bytes, const std::string& file) {
 StateDict parse_legacy(std::string_view bytes, const std::string& file) {
   constexpr std::string_view kMagic = "\x6c\xfc\x9c\x46\xf9\x20\x6a\xa8\x50\x19";
   constexpr int64_t kVersion = 1001;
-  Pickle magic = unpickle(bytes, 0, file);
+  TorchPickle magic = unpickle(bytes, 0, file);
   CHECK(magic[magic.root].text == kMagic, file, ": byte 0: expected the magic number of PyTorch's legacy format");
-  Pickle version = unpickle(bytes, magic.end, file);
+  TorchPickle version = unpickle(bytes, magic.end, file);
   CHECK(version[version.root].integer == kVersion, file, ": byte ", magic.end, ": expected version ", kVersion);
-  Pickle system = unpickle(bytes, version.end, file);
+  TorchPickle system = unpickle(bytes, version.end, file);
   int little = system.find(system[system.root], "little_endian");
   CHECK(little >= 0 && system[little].integer == 1, file, ": byte ", version.end, ": expected little_endian True");
-  Pickle object = unpickle(bytes, system.end, file);
-  Pickle keys = unpickle(bytes, object.end, file);
+  TorchPickle object = unpickle(bytes, system.end, file);
+  TorchPickle keys = unpickle(bytes, object.end, file);
   CHECK(keys[keys.root].kind == Kind::list, file, ": byte ", object.end, ": expected the list of storage keys");
 
   std::map<std::string, Dtype> dtypes;

@@ -1,5 +1,4 @@
-// A pickle reader for PyTorch checkpoints that executes nothing. It knows the opcodes of protocols 2 to 5 that build plain data and a
-// fixed list of globals, to which it gives its own meaning; anything else is an Error that names the opcode or global and its offset.
+// The pickles of PyTorch checkpoints: dicts of tensors by thirteen globals, each with a meaning given here; nothing is executed.
 #pragma once
 #include <cstdint>
 #include <string>
@@ -7,19 +6,9 @@
 #include <vector>
 
 #include "engine/core/dtype.h"
+#include "engine/core/pickle.h"
 
 namespace vitrine::io {
-
-// Values refer to each other by index into Pickle::values. A pickle may share values, nest them without end or tie them in a loop:
-// nothing here recurses, and freeing an array of values does not either.
-struct Value {
-  enum class Kind : uint8_t { none, boolean, integer, real, text, bytes, list, tuple, dict, global, storage, tensor };
-  Kind kind = Kind::none;
-  int64_t integer = 0;  // of integer and boolean; index into storages or views of storage and tensor
-  double real = 0;
-  std::string text;        // of text and bytes; "module name" of global. An integer beyond 64 bits is kept as its bytes, least first
-  std::vector<int> items;  // of list and tuple; of dict: key, value, key, value, ... (a repeated key replaces the earlier one)
-};
 
 // What a persistent id names: an array of `numel` elements that lies outside the pickle.
 struct Storage {
@@ -35,18 +24,14 @@ struct View {
   std::vector<int64_t> shape, stride;
 };
 
-struct Pickle {
-  std::vector<Value> values;
+// An object's text is kTensor or kStorage; its integer is an index into views or storages.
+inline constexpr const char *kTensor = "tensor", *kStorage = "storage";
+struct TorchPickle : Pickle {
   std::vector<Storage> storages;
   std::vector<View> views;
-  int root = 0;
-  uint64_t end = 0;  // offset behind the STOP
-
-  const Value& operator[](int id) const { return values[static_cast<size_t>(id)]; }
-  int find(const Value& dict, const std::string& key) const;  // the value under a text key, -1 if there is none
 };
+inline bool is_tensor(const Pickle::Value& v) { return v.kind == Pickle::Value::Kind::object && v.text == kTensor; }
 
-// Reads one pickle from `bytes`, starting at `at`; `file` is for messages.
-Pickle unpickle(std::string_view bytes, uint64_t at, const std::string& file);
+TorchPickle unpickle(std::string_view bytes, uint64_t at, const std::string& file);
 
 }  // namespace vitrine::io

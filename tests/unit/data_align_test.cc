@@ -151,6 +151,8 @@ TEST(DataAlign, LandmarkFilesAreReadAndDamageIsNamed) {
   EXPECT_NE(error("a 1 2 3 4 5 6 7 8 9 10,5\n").find("field 11"), std::string::npos);
   EXPECT_NE(error("a 1 2 nan 4 5 6 7 8 9 10\n").find("field 4 is 'nan', a finite number expected"), std::string::npos);
   EXPECT_NE(error(good + good).find("bad:3: 'B/b.jpg' appears a second time"), std::string::npos);
+  const std::string lengthy = std::string(5000, 'x') + " 1 2 3 4 5 6 7 8 9 10\n";
+  EXPECT_LT(error(lengthy + lengthy).size(), 500u);  // fields in messages are cut
   EXPECT_NE(error("").find("bad: empty"), std::string::npos);
   EXPECT_NE(error_of([&] { read_landmarks(scratch / "none"); }).find("none: cannot be opened: No such file"), std::string::npos);
   EXPECT_NE(error_of([&] { read_landmarks(scratch.path.string()); }), "");

@@ -149,6 +149,8 @@ TEST(DataSampler, RecordedBatchesAreReadAndDamageIsNamed) {
   EXPECT_NE(error("-9223372036854775808\n").find("bad:1"), std::string::npos);
   EXPECT_NE(error("9223372036854775808\n").find("a number expected"), std::string::npos);
   EXPECT_NE(error("1 2.5\n").find("field 2 is '2.5', a number expected"), std::string::npos);
+  EXPECT_LT(error(std::string(5000, '0') + "99\n").size(), 500u);  // fields in messages are cut
+  EXPECT_LT(error(std::string(5000, 'x') + "\n").size(), 500u);
   EXPECT_NE(error("1\n\n2\n").find("bad:2: empty line"), std::string::npos);
   EXPECT_NE(error("").find("bad: empty"), std::string::npos);
   EXPECT_NE(error_of([&] { read_batches(scratch / "none", 10); }).find("cannot be opened"), std::string::npos);

@@ -1,0 +1,323 @@
+#include "tests/support/fuzz.h"
+
+#include <sys/mman.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <filesystem>
+
+#include "data/align.h"
+#include "data/bin_set.h"
+#include "data/codec.h"
+#include "data/record_set.h"
+#include "data/sampler.h"
+#include "engine/core/rng.h"
+#include "eval/pairs.h"
+#include "nn/io/model_file.h"
+#include "nn/io/npy.h"
+#include "nn/io/onnx.h"
+#include "nn/io/onnx.pb.h"
+#include "nn/io/onnx_tensor.h"
+#include "nn/io/pth.h"
+#include "nn/io/safetensors.h"
+#include "tests/golden.h"
+
+namespace vitrine::fuzz {
+namespace {
+
+using Strings = std::vector<std::string>;
+
+// --- files ------------------------------------------------------------------------------------------------------------------------------
+// A file that exists in memory only, for parsers that want a path.
+struct MemoryFile {
+  explicit MemoryFile(const std::string& bytes) : descriptor(memfd_create("fuzz", 0)), path(cat("/proc/self/fd/", descriptor)) {
+    for (size_t at = 0; at < bytes.size();) {
+      ssize_t n = ::write(descriptor, bytes.data() + at, bytes.size() - at);
+      CHECK(n > 0, path, ": cannot be written");
+      at += static_cast<size_t>(n);
+    }
+  }
+  ~MemoryFile() { ::close(descriptor); }
+  int descriptor;
+  std::string path;
+};
+
+// What `write` leaves in a file called `name`, in a folder of its own.
+template <class F>
+std::string written(const std::string& name, F write) {
+  auto folder = std::filesystem::temp_directory_path() / cat("vitrine_fuzz_", getpid());
+  std::filesystem::create_directories(folder);
+  write((folder / name).string());
+  std::string bytes = read_file((folder / name).string());
+  std::filesystem::remove_all(folder);
+  return bytes;
+}
+
+Strings goldens(const std::string& prefix, const Strings& names) {
+  Strings out;
+  for (auto& name : names) out.push_back(read_file(golden(prefix + name)));
+  return out;
+}
+
+// A network of a convolution with bias, prelu, batch norm, flattening and a matrix.
+std::string small_onnx() {
+  onnx::ModelProto model;
+  model.add_opset_import()->set_version(11);
+  auto& g = *model.mutable_graph();
+  auto* in = g.add_input();
+  in->set_name("data");
+  in->mutable_type()->mutable_tensor_type()->set_elem_type(1);
+  for (int64_t extent : {1, 2, 4, 4}) in->mutable_type()->mutable_tensor_type()->mutable_shape()->add_dim()->set_dim_value(extent);
+  std::string x = "data";
+  auto node = [&](const char* op, const std::vector<Shape>& weights) {
+    auto* n = g.add_node();
+    n->set_op_type(op);
+    n->add_input(x);
+    for (const Shape& s : weights) {
+      std::string name = cat("w", g.initializer_size());
+      io::encode(Tensor::full(s, 0.5), name, g.add_initializer());
+      n->add_input(name);
+    }
+    n->add_output(x = cat("t", g.node_size()));
+    return n;
+  };
+  auto* pads = node("Conv", {{3, 2, 3, 3}, {3}})->add_attribute();
+  pads->set_name("pads");
+  for (int i = 0; i < 4; ++i) pads->add_ints(1);
+  node("PRelu", {{3, 1, 1}});
+  node("BatchNormalization", {{3}, {3}, {3}, {3}});
+  node("Flatten", {});
+  node("MatMul", {{48, 2}});
+  g.add_output()->set_name(x);
+  return model.SerializeAsString();
+}
+
+// Ten pairs of each class, as CPLFW writes them.
+std::string cplfw_list() {
+  std::string text = "name same_person\r\n";
+  for (int label : {1, 0})
+    for (int i = 0; i < 10; ++i) text += cat("A", i, "_1.jpg ", label, "\r\n", label ? "A" : "B", i, "_2.jpg ", label, "\r\n");
+  return text;
+}
+
+// Three images of two identities, one of them holding the magic number; with identity records, or without.
+std::string small_records(bool identities) {
+  return written("train.rec", [&](const std::string& path) {
+    data::RecordWriter out(std::filesystem::path(path).replace_extension("").string());
+    Strings images = goldens("data/", {"gray1.png", "gray8.png"});
+    images.push_back(
+        "abcd\x0a\x23\xd7\xce"
+        "efgh\x0a\x23\xd7\xce\x0a\x23\xd7\xce"
+        "ijk");
+    for (uint64_t i = 0; i < 3; ++i) out.write(i + 1, data::pack({.labels = {i < 2 ? 0.0f : 1.0f}, .id = i + 1, .bytes = images[i]}));
+    if (identities) {
+      out.write(4, data::pack({.labels = {1, 3}, .id = 4}));
+      out.write(5, data::pack({.labels = {3, 4}, .id = 5}));
+      out.write(0, data::pack({.labels = {4, 6}, .id = 0, .id2 = 1}));
+    }
+    out.finish();
+  });
+}
+
+void read_records(const std::string& bytes) {
+  MemoryFile file(bytes);
+  data::RecordSet set(file.path);
+  for (int64_t i = 0; i < std::min<int64_t>(set.size(), 4); ++i) {
+    try {
+      set.image(i);  // damage to one image leaves the others readable
+    } catch (const Error&) {
+    }
+  }
+}
+
+void read_bin(const std::string& bytes) {
+  data::BinSet set(bytes, "fuzz");
+  for (int64_t i = 0; i < std::min<int64_t>(set.size(), 4); ++i) {
+    try {
+      set.image(i);
+    } catch (const Error&) {
+    }
+  }
+}
+
+void decode(const std::string& bytes) {
+  data::Image image = data::decode(reinterpret_cast<const uint8_t*>(bytes.data()), bytes.size(), "fuzz");
+  bool whole = image.pixels.size() == size_t(image.height) * size_t(image.width) * 3;
+  if (!whole) throw std::logic_error("an image without all its pixels");
+}
+
+std::string encoded_png() {
+  data::Image image(30, 40);
+  for (size_t i = 0; i < image.pixels.size(); ++i) image.pixels[i] = static_cast<uint8_t>(i * 7 / 5);
+  auto bytes = data::encode_png(image);
+  return {bytes.begin(), bytes.end()};
+}
+
+// CRC-32 of each chunk (PNG specification, annex D).
+void repair_png(std::string& s) {
+  auto big_endian = [&](size_t at) {
+    uint32_t v = 0;
+    for (size_t i = 0; i < 4; ++i) v = v << 8 | static_cast<uint8_t>(s[at + i]);
+    return v;
+  };
+  for (size_t at = 8; at + 12 <= s.size();) {
+    size_t length = big_endian(at);
+    if (length > s.size() - at - 12) return;
+    uint32_t crc = ~0u;
+    for (size_t i = at + 4; i < at + 8 + length; ++i) {
+      crc ^= static_cast<uint8_t>(s[i]);
+      for (int bit = 0; bit < 8; ++bit) crc = crc >> 1 ^ (crc & 1 ? 0xedb88320u : 0);
+    }
+    for (size_t i = 0; i < 4; ++i) s[at + 8 + length + i] = static_cast<char>(~crc >> (24 - 8 * i));
+    at += 12 + length;
+  }
+}
+
+// --- mutation ---------------------------------------------------------------------------------------------------------------------------
+// A number next to one end of the range of 1, 2, 4 or 8 bytes, or a small one; in either byte order.
+std::string extreme(Philox& rng) {
+  int bytes = 1 << rng.below(4);
+  uint64_t top = ~uint64_t{0} >> (64 - 8 * bytes), ends[] = {0, top, top >> 1, (top >> 1) + 1, 1 + rng.below(256)};
+  uint64_t value = ends[rng.below(5)] + rng.below(3) - 1;
+  std::string s;
+  for (int i = 0; i < bytes; ++i) s += static_cast<char>(value >> 8 * i);
+  if (rng.below(2)) std::reverse(s.begin(), s.end());
+  return s;
+}
+
+constexpr const char* kDecimals[] = {"0",
+                                     "-1",
+                                     "1",
+                                     "2147483648",
+                                     "4294967295",
+                                     "9223372036854775807",
+                                     "18446744073709551616",
+                                     "-9223372036854775808",
+                                     "1e308",
+                                     "1e999",
+                                     "nan",
+                                     "-inf",
+                                     "0.5",
+                                     "00000000000000000000000001",
+                                     ""};
+
+void edit(std::string& s, const Target& target, Philox& rng) {
+  size_t at = rng.below(s.size()), n = 1 + rng.below(std::min<size_t>(rng.below(8) ? 16 : 4096, s.size() - at));
+  switch (rng.below(11)) {
+    case 0:
+      s[at] = static_cast<char>(s[at] ^ 1 << rng.below(8));
+      break;
+    case 1:
+      s[at] = static_cast<char>(rng.next());
+      break;
+    case 2:
+      std::fill_n(s.begin() + static_cast<std::ptrdiff_t>(at), n, rng.below(2) ? '\xff' : '\0');
+      break;
+    case 3:
+      s.erase(at, n);
+      break;
+    case 4:
+      s.insert(rng.below(s.size()), s.substr(at, n));
+      break;
+    case 5:
+      s.replace(rng.below(s.size()), n, s.substr(at, n));
+      break;
+    case 6:
+      s.insert(at, 1 + rng.below(8), static_cast<char>(rng.next()));
+      break;
+    case 7: {
+      const std::string& other = target.seeds[rng.below(target.seeds.size())];
+      size_t from = rng.below(other.size());
+      if (rng.below(2))
+        s.replace(at, n, other.substr(from, n));
+      else
+        s = s.substr(0, at) + other.substr(from);
+      break;
+    }
+    case 8:
+      if (rng.below(4) == 0) s.resize(at);
+      break;
+    case 9: {  // a decimal number: the digits around `at`, if there are any
+      size_t begin = s.find_first_of("0123456789", at), end = std::min(s.find_first_not_of("0123456789", begin), s.size());
+      if (begin != s.npos) s.replace(begin, end - begin, kDecimals[rng.below(std::size(kDecimals))]);
+      break;
+    }
+    default: {
+      std::string number = extreme(rng);
+      s.replace(at, number.size(), number);
+      break;
+    }
+  }
+}
+
+std::vector<Target> make_targets() {
+  std::vector<Target> t;
+  auto text = [&](const char* name, const Strings& seeds, auto parse) { t.push_back({name, seeds, parse, false}); };
+  t.push_back(
+      {"pth",
+       goldens("io/", {"nested_insightface.pth", "backbone_legacy.pth", "protocol4_legacy.pth", "protocol2_legacy.pth", "protocol5.pth"}),
+       [](const std::string& s) { io::parse_pth(s, "fuzz"); }});
+  t.push_back({"onnx", {small_onnx()}, [](const std::string& s) { io::parse_onnx(s, "fuzz"); }});
+  t.push_back({"safetensors", goldens("io/", {"tiny.safetensors", "tiny_unaligned_header.safetensors"}),
+               [](const std::string& s) { io::parse_safetensors(s, "fuzz"); }});
+  auto model = [](const std::string& path) { io::save_model(path, io::parse_onnx(small_onnx(), "fuzz")); };
+  t.push_back({"model", {written("model.safetensors", model)}, [](const std::string& s) { io::parse_model(s, "fuzz"); }});
+  auto array = [](const std::string& path) { io::write_npy(path, Tensor::full({3, 5}, 1)); };
+  t.push_back({"npy", {written("array.npy", array)}, [](const std::string& s) { io::parse_npy(s, "fuzz"); }});
+  text("records", {small_records(true), small_records(false)}, read_records);
+  text("index", {"1\t0\n2\t8816\n3\t17632\n0\t44116\n"}, [](const std::string& s) { data::read_index(MemoryFile(s).path); });
+  t.push_back(
+      {"bin",
+       goldens("data/bin/small_", {"arrays_protocol5.bin", "columns_protocol3.bin", "flag_array.bin", "flag_scalars.bin",
+                                   "numpy2_protocol2.bin", "py2str.bin", "py3_protocol2.bin", "py3_protocol3.bin", "py3_protocol5.bin"}),
+       read_bin});
+  t.push_back({"jpeg", goldens("data/", {"small.jpg", "progressive.jpg", "gray.jpg"}), decode});
+  Strings pngs =
+      goldens("data/", {"rgba16_interlaced.png", "palette8_transparent.png", "gray1.png", "gray8_transparent.png", "gray16.png"});
+  pngs.push_back(encoded_png());
+  t.push_back({"png", pngs, decode, true, repair_png});
+  text("pairs",
+       {read_file(golden("eval/pairs.txt")), read_file(golden("eval/pair_SLLFW_mini.txt")), read_file(golden("eval/pairs_CALFW_mini.txt")),
+        cplfw_list()},
+       [](const std::string& s) { eval::parse_pairs(s, "fuzz"); });
+  text("landmarks", {"a/1.png 30.5 50 70 50 50 70 35 90 65 90\nb/2.png 1 2 3e1 4 5 6 7 8 9 -10\n"},
+       [](const std::string& s) { data::read_landmarks(MemoryFile(s).path); });
+  text("batches", {"1 -2 3 17\n0 5 99 -100\n"}, [](const std::string& s) { data::read_batches(MemoryFile(s).path, 100); });
+  return t;
+}
+
+}  // namespace
+
+const std::vector<Target>& targets() {
+  static const std::vector<Target> all = make_targets();
+  return all;
+}
+
+std::string mutant(const Target& target, uint64_t number) {
+  Philox rng(2024, number);
+  std::string s = target.seeds[rng.below(target.seeds.size())];
+  for (uint64_t edits = 1 + rng.below(4); edits > 0 && !s.empty(); --edits) edit(s, target, rng);
+  if (target.repair && rng.below(4)) target.repair(s);
+  return s;
+}
+
+Outcome run(const Target& target, const std::string& input) {
+  constexpr int64_t kMaxTensors = 1 << 20;  // bytes, for files of a few kilobytes
+  Outcome out;
+  reset_peak(Device::cpu);
+  try {
+    target.parse(input);
+    out.read = true;
+  } catch (const Error& e) {
+    out.error = e.what();
+    if (out.error.empty() || out.error.size() >= 1000 || out.error.find('\n') != std::string::npos)
+      out.finding = cat("an Error that is not one short line: ", out.error);
+  } catch (const std::exception& e) {
+    out.finding = cat("an exception that is no Error: ", e.what());
+  }
+  int64_t bytes = memory_use(Device::cpu).peak - memory_use(Device::cpu).live;
+  if (bytes >= kMaxTensors) out.finding = cat(bytes, " bytes of tensors");
+  return out;
+}
+
+}  // namespace vitrine::fuzz
