@@ -16,14 +16,35 @@ Objective parse_objective(const std::string& name) {
   throw Error(cat("objective '", name, "': expected ekd or mse"));
 }
 
-void calibrate(Model& student, const data::Dataset& set, const data::Batches& batches) {
+namespace {
+
+// Runs graph(i) on batch i = 1, 2, ...
+void follow(Model& student, const data::Dataset& set, const data::Batches& batches, const char* what,
+            const std::function<Graph(int64_t)>& graph) {
   NoGrad quiet;
-  Graph tracking = quant::with_running_ranges(student.graph);
-  Progress progress("calibrate", static_cast<int64_t>(batches.size()), "batches");
+  Progress progress(what, static_cast<int64_t>(batches.size()), "batches");
+  int64_t i = 0;
   for_each_batch(set, batches, preprocess_of(student), [&](const data::Batch&, const Tensor& pixels) {
-    run(tracking, student.tensors, {pixels});
+    run(graph(++i), student.tensors, {pixels});
     progress.add(1);
   });
+}
+
+}  // namespace
+
+void calibrate(Model& student, const data::Dataset& set, const data::Batches& batches, const quant::ObserveAttrs& rule) {
+  Graph tracking = quant::with_running_ranges(student.graph, rule);
+  follow(student, set, batches, "calibrate", [&](int64_t) { return tracking; });
+}
+
+void reestimate_batch_norm(Model& student, const data::Dataset& set, const data::Batches& batches, const quant::ObserveAttrs& rule) {
+  CHECK(!with_batch_statistics(student.graph).updates.empty(), "re-estimating BatchNorm: the network has none");
+  Graph tracking = quant::with_running_ranges(student.graph, rule);
+  follow(student, set, batches, "BatchNorm", [&](int64_t i) { return with_batch_statistics(tracking, 1.0 / static_cast<double>(i)); });
+  for (auto& u : tracking.updates) {
+    Tensor& range = student.tensors.at(tracking.values[u.state].name);
+    range = Tensor::zeros(range.shape(), range.dtype());
+  }
 }
 
 namespace {
@@ -49,7 +70,8 @@ Tensor objective(const FinetuneOptions& o, losses::Ekd& ekd, const Tensor& stude
 
 void finetune(Model& student, const Model& teacher, const data::Dataset& set, const data::Batches& batches, const FinetuneOptions& o,
               const std::function<void(const StepMetrics&)>& after_step) {
-  Graph frozen = with_batch_statistics(student.graph), tracking = quant::with_running_ranges(frozen);
+  Graph frozen = with_batch_statistics(student.graph), tracking = quant::with_running_ranges(frozen, o.ranges);
+  if (o.clipped) frozen = quant::with_clipped_gradients(frozen), tracking = quant::with_clipped_gradients(tracking);
   nn::Sgd optimiser(student.tensors, nn::trainable(student), {o.lr, o.momentum, o.weight_decay, true, o.clip});
   losses::Ekd ekd;
   int64_t images = 0, step = 0;

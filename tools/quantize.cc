@@ -17,7 +17,10 @@ constexpr int64_t kCacheBytes = int64_t{2} << 30;  // of decoded images: each is
 
 struct Options {
   std::string teacher, bits = "w8a8", data, finetune = "ekd", scheme = "quantface", sampler = "auto", batches, out;
-  int64_t epochs = 1, batch = 64, calibration = 20;
+  std::string layer_bits, ends, observer = "minmax", weight_range = "minmax", ste = "identity";
+  int64_t epochs = 1, batch = 64, calibration = 20, freeze_after = 299;
+  double percentile = 99.9;
+  bool bn_reestimate = false;
   double lr = 0.001, fraction = 1, momentum = 0.9, weight_decay = 5e-4, clip = 5;
 };
 
@@ -45,9 +48,26 @@ void write_config(RunRecord& record, const Options& o) {
       record.config("epochs", o.epochs);
   record.config("batch", o.batch), record.config("lr", o.lr), record.config("momentum", o.momentum), record.config("nesterov", true);
   record.config("weight_decay", o.weight_decay), record.config("clip", o.clip), record.config("fraction", o.fraction);
-  record.config("sampler", o.sampler), record.config("calibration", o.calibration);
+  record.config("sampler", o.sampler), record.config("calibration", o.calibration), record.config("layer_bits", o.layer_bits);
+  record.config("keep_first_last", o.ends), record.config("observer", o.observer), record.config("percentile", o.percentile);
+  record.config("weight_range", o.weight_range), record.config("ste", o.ste), record.config("freeze_after", o.freeze_after);
+  record.config("bn_reestimate", o.bn_reestimate);
   record.input("teacher", o.teacher), record.input("data", o.data);
   if (!o.batches.empty()) record.input("batches", o.batches);
+}
+
+quant::QuantSpec spec_of(const Options& o) {
+  quant::QuantSpec spec = quant::parse_bits(o.bits);
+  spec.ends = o.ends.empty() ? 0 : o.ends == "float" ? quant::kFloat : 8;
+  spec.weight_mse = o.weight_range == "mse";
+  spec.layers = quant::parse_layer_bits(o.layer_bits);
+  return spec;
+}
+
+quant::ObserveAttrs rule_of(const Options& o) {
+  quant::ObserveAttrs rule;
+  rule.rule = quant::observer_named(o.observer), rule.keep = o.percentile;
+  return rule;
 }
 
 struct Trained {
@@ -60,13 +80,15 @@ Trained train(Model& student, const Model& teacher, const data::Dataset& set, co
   auto start = std::chrono::steady_clock::now();
   if (o.finetune == "none") {
     auto batches = draw(o, set, seed, 0);
-    calibrate(student, set, batches);
+    if (o.bn_reestimate) reestimate_batch_norm(student, set, batches, rule_of(o));
+    calibrate(student, set, batches, rule_of(o));
     t.steps = static_cast<int64_t>(batches.size());
     for (auto& b : batches) t.images += static_cast<int64_t>(b.size());
   }
   for (int64_t epoch = 0; o.finetune != "none" && epoch < o.epochs; ++epoch) {
     FinetuneOptions f{parse_objective(o.finetune), o.lr, o.momentum, o.weight_decay, o.clip};
-    f.track_steps = std::max<int64_t>(0, f.track_steps - t.steps);  // ranges freeze after 299 steps in all
+    f.track_steps = std::max<int64_t>(0, o.freeze_after - t.steps);  // of all epochs
+    f.ranges = rule_of(o), f.clipped = o.ste == "clipped";
     finetune(student, teacher, set, draw(o, set, seed, epoch), f, [&](StepMetrics m) {
       m.step = ++t.steps;
       t.images += m.images, t.loss = m.loss;
@@ -78,9 +100,10 @@ Trained train(Model& student, const Model& teacher, const data::Dataset& set, co
 }
 
 Json quantize(Options o, const Common& c) {
-  quant::QuantSpec spec = quant::parse_bits(o.bits);
+  CHECK(!o.bn_reestimate || o.finetune == "none", "--bn-reestimate: only with --finetune none; fine-tuning does so in passing");
   if (o.out.empty()) o.out = cat("runs/", std::filesystem::path(o.teacher).stem().string(), "-", o.bits, "-", o.finetune);
-  Model teacher = nn::open_model(o.teacher, c.seed), student = quant::quantface(teacher, spec);
+  Model teacher = nn::open_model(o.teacher, c.seed);
+  Model student = (o.scheme == "integer" ? quant::integer : quant::quantface)(teacher, spec_of(o));
   std::unique_ptr<data::Dataset> all = data::open_dataset(o.data);
   std::optional<data::SubsetView> part;
   if (o.fraction < 1) part.emplace(*all, data::subset(all->size(), o.fraction, c.seed));
@@ -110,7 +133,10 @@ Json quantize(Options o, const Common& c) {
 Command command("quantize", "fake-quantize a network and fine-tune it towards its teacher", [](CLI::App& app) -> Action {
   auto o = std::make_shared<Options>();
   app.add_option("TEACHER", o->teacher, "a model file or a network's name")->required();
-  app.add_option("--bits", o->bits, "weights and activations: w<2-16>a<2-16>")->capture_default_str();
+  app.add_option("--bits", o->bits, "weights and activations: w<2-16>a<2-16>; 32: float")->capture_default_str();
+  app.add_option("--layer-bits", o->layer_bits, "exceptions by layer or range, '*' allowed: conv1=w8a8,layer1.*=w4a8");
+  app.add_option("--keep-first-last", o->ends, "leave the first and the last layer at 8 bits or in float")
+      ->check(CLI::IsMember({"8", "float"}));
   app.add_option("--data", o->data, "aligned crops: DIR/<identity>/<image>.{jpg,png}, or DIR/train.rec with train.idx")
       ->required()
       ->check(CLI::ExistingDirectory);
@@ -125,7 +151,21 @@ Command command("quantize", "fake-quantize a network and fine-tune it towards it
   app.add_option("--momentum", o->momentum, "of SGD, Nesterov's form")->check(CLI::Range(0.0, 1.0))->capture_default_str();
   app.add_option("--weight-decay", o->weight_decay, "of every trainable parameter")->check(CLI::NonNegativeNumber)->capture_default_str();
   app.add_option("--clip", o->clip, "global gradient norm, 0: none")->check(CLI::NonNegativeNumber)->capture_default_str();
-  app.add_option("--scheme", o->scheme, "where quantizers sit")->check(CLI::IsMember({"quantface"}))->capture_default_str();
+  app.add_option("--scheme", o->scheme, "where quantizers sit: as published, or on all that integer kernels read")
+      ->check(CLI::IsMember({"quantface", "integer"}))
+      ->capture_default_str();
+  app.add_option("--observer", o->observer, "how ranges follow the activations")
+      ->check(CLI::IsMember({"minmax", "ema", "percentile", "mse"}))
+      ->capture_default_str();
+  app.add_option("--percentile", o->percentile, "of that observer")->check(CLI::Range(50.1, 100.0))->capture_default_str();
+  app.add_option("--weight-range", o->weight_range, "of each output channel: its extremes, or the least squared error")
+      ->check(CLI::IsMember({"minmax", "mse"}))
+      ->capture_default_str();
+  app.add_option("--freeze-after", o->freeze_after, "steps in which ranges follow")->check(CLI::NonNegativeNumber)->capture_default_str();
+  app.add_option("--ste", o->ste, "gradients outside a range pass (identity, as published) or not (clipped)")
+      ->check(CLI::IsMember({"identity", "clipped"}))
+      ->capture_default_str();
+  app.add_flag("--bn-reestimate", o->bn_reestimate, "with --finetune none: BatchNorm's statistics anew, in the quantized network");
   app.add_option("--sampler", o->sampler, "balanced (half at random, half identities of 4), shuffled, or auto: balanced for ekd")
       ->check(CLI::IsMember({"auto", "balanced", "shuffled"}))
       ->capture_default_str();

@@ -4,15 +4,15 @@
 #include <cmath>
 
 namespace vitrine::quant {
-namespace {
-
 void check_bits(int64_t bits) { CHECK(bits >= 2 && bits <= 16, "bits=", bits, ": expected 2 to 16"); }
 
-void check_range(const Metas& in) {
-  CHECK(in.size() == 2 && in[0].dtype == in[1].dtype && (in[0].dtype == Dtype::f32 || in[0].dtype == Dtype::f64),
+void check_range(const Metas& in, size_t count) {
+  CHECK(in.size() == count && in[0].dtype == in[1].dtype && (in[0].dtype == Dtype::f32 || in[0].dtype == Dtype::f64),
         "expected x and its range, f32 or f64 alike");
   CHECK(in[1].shape == Shape({2}), "range ", in[1].shape, ": expected [2], lo and hi");
 }
+
+namespace {
 
 Metas infer(const Metas& in, Attrs* attrs) {
   check_range(in);
@@ -28,9 +28,15 @@ Metas weight_infer(const Metas& in, Attrs* attrs) {
   return {in[0]};
 }
 
-Metas observe_infer(const Metas& in, Attrs*) {
+Metas clip_infer(const Metas& in, Attrs*) {
   check_range(in);
-  return {in[1]};
+  return {in[0]};
+}
+
+Metas clip_grad_infer(const Metas& in, Attrs*) {
+  check_range(in, 3);
+  CHECK(in[2] == in[0], "gradient ", str(in[2]), " for x ", str(in[0]));
+  return {in[0]};
 }
 
 const OpDef& op = define<FakeQuantAttrs>({
@@ -49,7 +55,14 @@ const OpDef& weight_op = define<FakeQuantWeightAttrs>({
     .surrogate = Surrogate::identity_of_first,
     .saves_in = 0,
 });
-const OpDef& observe_op = define({.name = "observe", .infer = observe_infer});
+const OpDef& clip_op = define({
+    .name = "clip",
+    .infer = clip_infer,
+    .backward = [](const Back& b) -> Tensors {
+      return {clip_grad(b.in[0], b.in[1], b.grad[0]), {}};
+    },
+});
+const OpDef& clip_grad_op = define({.name = "clip_grad", .infer = clip_grad_infer});
 
 }  // namespace
 
@@ -67,12 +80,13 @@ Tensor fake_quant(const Tensor& x, const Tensor& range, int64_t bits) {
   return apply1(op, a, {x, range});
 }
 
-Tensor fake_quant_weight(const Tensor& w, int64_t bits, bool per_channel) {
+Tensor fake_quant_weight(const Tensor& w, int64_t bits, bool per_channel, bool mse) {
   auto a = std::make_shared<FakeQuantWeightAttrs>();
-  a->bits = bits, a->per_channel = per_channel;
+  a->bits = bits, a->per_channel = per_channel, a->mse = mse;
   return apply1(weight_op, a, {w});
 }
 
-Tensor observe(const Tensor& x, const Tensor& range) { return apply1(observe_op, {}, {x, range}); }
+Tensor clip(const Tensor& x, const Tensor& range) { return apply1(clip_op, {}, {x, range}); }
+Tensor clip_grad(const Tensor& x, const Tensor& range, const Tensor& g) { return apply1(clip_grad_op, {}, {x, range, g}); }
 
 }  // namespace vitrine::quant

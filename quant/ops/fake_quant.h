@@ -4,7 +4,8 @@
 //   zp    = rint(scale * lo) + 2^(k-1)                   half to even; not clamped
 //   q     = clamp(rint(scale * x - zp), -2^(k-1), 2^(k-1) - 1)   multiply, subtract, then round: in this order
 //   y     = (q + zp) / scale
-// The gradient is straight-through: dy/dx = 1 everywhere, also outside [lo, hi]; none reaches the range.
+// The gradient is straight-through: dy/dx = 1 everywhere, also outside [lo, hi]; none reaches the range. clip(), put before it in
+// training, masks the gradient outside.
 #pragma once
 #include "engine/core/op.h"
 
@@ -17,7 +18,8 @@ struct FakeQuantAttrs : Attrs {
 
 struct FakeQuantWeightAttrs : Attrs {
   int64_t bits = 8, per_channel = 1;  // one range per row of the first axis (output channel), or one for the whole tensor
-  void visit(AttrVisitor& v) override { v("bits", bits), v("per_channel", per_channel); }
+  int64_t mse = 0;                    // 0: a range is that of its weights; 1: cut from it so that their squared error is least
+  void visit(AttrVisitor& v) override { v("bits", bits), v("per_channel", per_channel), v("mse", mse); }
 };
 
 struct QuantParams {
@@ -29,9 +31,12 @@ QuantParams quant_params(float lo, float hi, int64_t bits);
 float quantize_code(float x, const QuantParams&);
 inline float dequantize(float q, const QuantParams& p) { return (q + p.zp) / p.scale; }
 
-Tensor fake_quant(const Tensor& x, const Tensor& range, int64_t bits);      // range [2]: lo, hi of the whole tensor
-Tensor fake_quant_weight(const Tensor& w, int64_t bits, bool per_channel);  // ranges are those of w itself
-// The running range [2]: lo' = min(lo, min x), hi' = max(hi, max x). NaN in x is ignored. Not differentiable.
-Tensor observe(const Tensor& x, const Tensor& range);
+Tensor fake_quant(const Tensor& x, const Tensor& range, int64_t bits);                        // range [2]: lo, hi of the whole tensor
+Tensor fake_quant_weight(const Tensor& w, int64_t bits, bool per_channel, bool mse = false);  // ranges come from w itself
+Tensor clip(const Tensor& x, const Tensor& range);                        // x limited to [lo, hi]; dy/dx = 1 inside, 0 outside
+Tensor clip_grad(const Tensor& x, const Tensor& range, const Tensor& g);  // g where lo <= x <= hi, else 0
+
+void check_bits(int64_t bits);                        // 2 to 16
+void check_range(const Metas& in, size_t count = 2);  // `count` inputs: x, its range, ... of one dtype
 
 }  // namespace vitrine::quant

@@ -2,10 +2,10 @@
 // away 1.5 * 2^23, which is rint() for |v| <= 2^22. An f64 tensor is quantized through f32, the published arithmetic.
 #include <cmath>
 #include <limits>
-#include <mutex>
+#include <tuple>
 
 #include "engine/cpu/loops.h"
-#include "quant/ops/fake_quant.h"
+#include "quant/ops/loops.h"
 
 namespace vitrine::quant {
 namespace {
@@ -21,13 +21,8 @@ VITRINE_CLONES void quantize(const float* __restrict x, float* __restrict y, int
     y[i] = (v + zp) / scale;
   }
 }
-void quantize(const double* x, double* y, int64_t n, float scale, float zp, float low, float high) {
-  QuantParams p{scale, zp, low, high};
-  for (int64_t i = 0; i < n; ++i) y[i] = dequantize(quantize_code(static_cast<float>(x[i]), p), p);
-}
-
 // Extremes do not depend on the order, so sixteen run side by side.
-VITRINE_CLONES void extremes(const float* __restrict x, int64_t n, float* lo, float* hi) {
+VITRINE_CLONES void side_by_side(const float* __restrict x, int64_t n, float* lo, float* hi) {
   constexpr int kLanes = 16;
   float low[kLanes], high[kLanes];
   for (int k = 0; k < kLanes; ++k) low[k] = *lo, high[k] = *hi;
@@ -46,6 +41,15 @@ VITRINE_CLONES void extremes(const float* __restrict x, int64_t n, float* lo, fl
     *hi = high[k] > *hi ? high[k] : *hi;
   }
 }
+
+}  // namespace
+
+void quantize(const float* x, float* y, int64_t n, const QuantParams& p) { quantize(x, y, n, p.scale, p.zp, p.low, p.high); }
+void quantize(const double* x, double* y, int64_t n, const QuantParams& p) {
+  for (int64_t i = 0; i < n; ++i) y[i] = dequantize(quantize_code(static_cast<float>(x[i]), p), p);
+}
+
+void extremes(const float* x, int64_t n, float* lo, float* hi) { side_by_side(x, n, lo, hi); }
 void extremes(const double* x, int64_t n, double* lo, double* hi) {
   for (int64_t i = 0; i < n; ++i) {
     *lo = x[i] < *lo ? x[i] : *lo;
@@ -53,10 +57,46 @@ void extremes(const double* x, int64_t n, double* lo, double* hi) {
   }
 }
 
+namespace {
+
+// Eight chains of squares, added in order.
 template <class T>
-void quantize_all(const T* x, T* y, int64_t n, const QuantParams& p) {
-  parallel_for(n, cpu::kGrain,
-               [&](int64_t begin, int64_t end) { quantize(x + begin, y + begin, end - begin, p.scale, p.zp, p.low, p.high); });
+double squared_error(const T* x, const T* y, int64_t n) {
+  double chain[8] = {}, sum = 0;
+  for (int64_t i = 0; i < n; ++i) {
+    double d = static_cast<double>(x[i]) - static_cast<double>(y[i]);
+    chain[i % 8] += d * d;
+  }
+  for (double c : chain) sum += c;
+  return sum;
+}
+
+template <class T>
+void quantize_row(const T* w, T* y, int64_t n, const FakeQuantWeightAttrs& a) {
+  T low = std::numeric_limits<T>::infinity(), high = -low;
+  extremes(w, n, &low, &high);
+  auto lo = static_cast<float>(low), hi = static_cast<float>(high);
+  auto with = [&](float from, float to) { quantize(w, y, n, quant_params(from, to, a.bits)); };
+  if (a.mse) {
+    std::tie(lo, hi) = shrunken(lo, hi, [&](float from, float to) {
+      with(from, to);
+      return squared_error(w, y, n);
+    });
+  }
+  with(lo, hi);
+}
+
+// y = f(x, lo, hi, ...) for each element.
+template <class F>
+void by_element(const Call& c, const F& f) {
+  cpu::by_float(c.out[0].dtype(), [&](auto t) {
+    using T = decltype(t);
+    const T *x = c.in[0].data<T>(), lo = c.in[1].data<T>()[0], hi = c.in[1].data<T>()[1], *g = c.in.back().data<T>();
+    T* y = c.out[0].data<T>();
+    parallel_for(c.out[0].numel(), cpu::kGrain, [&](int64_t begin, int64_t end) {
+      for (int64_t i = begin; i < end; ++i) y[i] = f(x[i], lo, hi, g, i);
+    });
+  });
 }
 
 KernelFor kernel("fake_quant", Device::cpu, [](const Call& c) {
@@ -64,7 +104,8 @@ KernelFor kernel("fake_quant", Device::cpu, [](const Call& c) {
     using T = decltype(t);
     const T* range = c.in[1].data<T>();
     auto p = quant_params(static_cast<float>(range[0]), static_cast<float>(range[1]), c.as<FakeQuantAttrs>().bits);
-    quantize_all(c.in[0].data<T>(), c.out[0].data<T>(), c.in[0].numel(), p);
+    parallel_for(c.in[0].numel(), cpu::kGrain,
+                 [&](int64_t begin, int64_t end) { quantize(c.in[0].data<T>() + begin, c.out[0].data<T>() + begin, end - begin, p); });
   });
 });
 
@@ -76,30 +117,16 @@ KernelFor weight_kernel("fake_quant_weight", Device::cpu, [](const Call& c) {
     T* y = c.out[0].data<T>();
     int64_t rows = a.per_channel ? c.in[0].shape()[0] : 1, n = rows ? c.in[0].numel() / rows : 0;
     parallel_for(n ? rows : 0, cpu::row_grain(n), [&](int64_t begin, int64_t end) {
-      for (int64_t r = begin; r < end; ++r) {
-        T lo = std::numeric_limits<T>::infinity(), hi = -lo;
-        extremes(w + r * n, n, &lo, &hi);
-        auto p = quant_params(static_cast<float>(lo), static_cast<float>(hi), a.bits);
-        quantize(w + r * n, y + r * n, n, p.scale, p.zp, p.low, p.high);
-      }
+      for (int64_t r = begin; r < end; ++r) quantize_row(w + r * n, y + r * n, n, a);
     });
   });
 });
 
-KernelFor observe_kernel("observe", Device::cpu, [](const Call& c) {
-  cpu::by_float(c.out[0].dtype(), [&](auto t) {
-    using T = decltype(t);
-    const T *x = c.in[0].data<T>(), *range = c.in[1].data<T>();
-    T lo = range[0], hi = range[1];
-    std::mutex joining;
-    parallel_for(c.in[0].numel(), 4 * cpu::kGrain, [&](int64_t begin, int64_t end) {
-      T low = range[0], high = range[1];
-      extremes(x + begin, end - begin, &low, &high);
-      std::lock_guard lock(joining);
-      lo = std::min(lo, low), hi = std::max(hi, high);
-    });
-    c.out[0].data<T>()[0] = lo, c.out[0].data<T>()[1] = hi;
-  });
+KernelFor clip_kernel("clip", Device::cpu, [](const Call& c) {
+  by_element(c, [](auto x, auto lo, auto hi, auto*, int64_t) { return x < lo ? lo : x > hi ? hi : x; });
+});
+KernelFor clip_grad_kernel("clip_grad", Device::cpu, [](const Call& c) {
+  by_element(c, [](auto x, auto lo, auto hi, auto* g, int64_t i) { return x < lo || x > hi ? 0 : g[i]; });
 });
 
 }  // namespace

@@ -1,5 +1,6 @@
 #include "engine/ops.h"
 #include "quant/ops/fake_quant.h"
+#include "quant/ops/observe.h"
 #include "tests/case.h"
 
 namespace vitrine {
@@ -25,10 +26,18 @@ Inputs weights(Shape s, double low, double high) {
 Run to_bits(int64_t bits) {
   return [=](In x) { return Tensors{fake_quant(x[0], x[1], bits)}; };
 }
-Run weight_to_bits(int64_t bits, bool per_channel) {
-  return [=](In x) { return Tensors{fake_quant_weight(x[0], bits, per_channel)}; };
+Run weight_to_bits(int64_t bits, bool per_channel, bool mse = false) {
+  return [=](In x) { return Tensors{fake_quant_weight(x[0], bits, per_channel, mse)}; };
 }
 Tensors widened(In x) { return {observe(x[0], x[1])}; }
+Run by_rule(ObserveAttrs::Rule rule, int64_t bits = 8) {
+  ObserveAttrs a;
+  a.rule = rule, a.bits = bits;
+  return [=](In x) { return Tensors{observe(x[0], x[1], a)}; };
+}
+Tensors clipped(In x) { return {clip(x[0], x[1])}; }
+Tensors masked(In x) { return {clip_grad(x[0], x[1], x[2])}; }
+Tensors with_gradient(Maker& m) { return {m.uniform({3, 7, 5}), range(m, -0.5f, 0.75f), m.uniform({3, 7, 5})}; }
 
 // An f64 tensor is quantized through f32, so both dtypes must agree to the bit: `exact`.
 AddCase w6({"fake_quant", "6 bits, inside and outside the range", uniform({3, 7, 5}, -5, 7, -1, 2), to_bits(6), 16, true, true});
@@ -45,6 +54,20 @@ AddCase slopes({"fake_quant_weight", "one range for all", weights({64}, 0.1, 0.4
 AddCase widens({"observe", "widens", uniform({3, 7}, -1, 1, -0.25f, 0.5f), widened, 16, false, true});
 AddCase keeps({"observe", "keeps a wider range", uniform({3, 7}, -1, 1, -2, 3), widened, 16, false, true});
 AddCase long_list({"observe", "many chunks", uniform({300007}, -3, 4, -0.25f, 0.5f), widened, 16, false, true});
+
+AddCase kernels_mse({"fake_quant_weight", "least error per channel", weights({5, 3, 3, 7}, -1, 1), weight_to_bits(3, true, true), 16, true,
+                     true});
+
+Inputs wide() { return uniform({2500003}, -3, 4, -0.25f, 0.5f); }  // several chunks with a histogram each
+AddCase ema({"observe", "moving average", uniform({3, 7}, -1, 1, -0.25f, 0.5f), by_rule(ObserveAttrs::ema), 16, false, true});
+AddCase order({"observe", "percentile", wide(), by_rule(ObserveAttrs::percentile), 16, false, true});
+AddCase least({"observe", "least error", wide(), by_rule(ObserveAttrs::mse, 4), 16, false, true});
+AddCase fresh({"observe", "least error, first batch", uniform({300}, -1, 2, 0, 0), by_rule(ObserveAttrs::mse, 2), 16, false, true});
+
+// Not differentiable here: that the range gets no gradient is meant (QuantOpTest has the derivative by x).
+AddCase limits({"clip", "inside and outside", uniform({3, 7, 5}, -1, 1, -0.5f, 0.75f), clipped, 16, false, true});
+AddCase limits_many({"clip", "many chunks", uniform({50003}, -1, 1, -0.5f, 0.75f), clipped, 16, false, true});
+AddCase mask({"clip_grad", "inside and outside", with_gradient, masked, 16, false, true});
 
 }  // namespace
 }  // namespace vitrine

@@ -8,6 +8,7 @@
 #include "engine/core/rng.h"
 #include "engine/ops.h"
 #include "quant/ops/fake_quant.h"
+#include "quant/ops/observe.h"
 
 namespace vitrine::quant {
 namespace {
