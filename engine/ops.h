@@ -49,4 +49,13 @@ Tensor prelu(const Tensor& x, const Tensor& slope);                        // x 
 Tensor linear(const Tensor& x, const Tensor& w, const Tensor& bias = {});  // x [N,I], w [O,I]: x w^T + bias
 Tensor l2_normalize(const Tensor& x, double eps = 1e-12);                  // rows of the last axis divided by max(norm, eps)
 
+// log(sum_j exp x[i,j]) - x[i, labels[i]] for each row of x [N,C]; labels i64 [N] in 0..C-1. Never infinite for finite x.
+Tensor cross_entropy(const Tensor& x, const Tensor& labels);
+
+// Training: zero with probability p, otherwise x / (1 - p). Element i is kept or not by Philox(seed, next_step, i) alone.
+struct Dropped {
+  Tensor y, next_step;  // next_step = step + 1
+};
+Dropped dropout(const Tensor& x, const Tensor& step, double p, int64_t seed);  // step i64 []: a state that counts the runs
+
 }  // namespace vitrine

@@ -1,4 +1,4 @@
-// The classical MobileFaceNet (Chen et al., CCBR 2018): input N,H,W,3 with H and W multiples of 16, embedding [N, 128].
+// MobileFaceNets: the classical one (Chen et al., CCBR 2018; embedding [N, 128]) and InsightFace's. Input N,H,W,3, H and W multiples of 16.
 #pragma once
 #include "nn/module.h"
 
@@ -35,6 +35,29 @@ struct MobileFaceNet : Module {
   ConvBlock conv1, dw_conv1;
   Sequential blocks;
   ConvBlock conv2, linear7, linear1;
+};
+
+// Children called "layers.0", "layers.1", ...; residual: their result plus the input.
+struct Layers : Module {
+  Tensor forward(const Tensor& x) override { return residual ? add(layers.forward(x), x) : layers.forward(x); }
+  void members(Visitor& v) override { v.child("layers", layers); }
+  template <class M, class... Args>
+  Layers& then(Args&&... args) {
+    layers.add<M>(std::forward<Args>(args)...);
+    return *this;
+  }
+  Sequential layers;
+  bool residual = false;
+};
+
+// InsightFace's MobileFaceNet (arcface_torch's "mbf"): twice as wide at the start, with a linear layer and BatchNorm at the end; embedding
+// [N, 512] unless told otherwise.
+struct Mbf : Module {
+  Mbf(int64_t height, int64_t width, int64_t embedding);
+  Tensor forward(const Tensor& x) override { return features.forward(conv_sep.forward(layers.forward(x))); }
+  void members(Visitor& v) override { v.child("layers", layers), v.child("conv_sep", conv_sep), v.child("features", features); }
+  Sequential layers;
+  Layers conv_sep, features;
 };
 
 }  // namespace vitrine::nn

@@ -72,6 +72,8 @@ void BatchNorm::members(Visitor& v) {
   v.tensor("num_batches_tracked", batches, Role::batches, false);
 }
 
-Linear::Linear(int64_t in, int64_t out) : weight(Tensor::zeros({out, in})), bias(Tensor::zeros({out})) {}
+Linear::Linear(int64_t in, int64_t out, bool with_bias) : weight(Tensor::zeros({out, in})) {
+  if (with_bias) bias = Tensor::zeros({out});
+}
 
 }  // namespace vitrine::nn

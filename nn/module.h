@@ -70,12 +70,13 @@ struct PRelu : Module {
 };
 
 struct Linear : Module {
-  Linear(int64_t in, int64_t out);
+  Linear(int64_t in, int64_t out, bool with_bias = true);
   Tensor forward(const Tensor& x) override { return linear(x, weight, bias); }
   void members(Visitor& v) override {
-    v.tensor("weight", weight, Role::linear_weight, true), v.tensor("bias", bias, Role::linear_bias, true);
+    v.tensor("weight", weight, Role::linear_weight, true);
+    if (bias) v.tensor("bias", bias, Role::linear_bias, true);
   }
-  Tensor weight, bias;  // [out, in], [out]
+  Tensor weight, bias;  // [out, in], [out] or empty
 };
 
 // Children called "0", "1", ... one after the other.

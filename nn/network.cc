@@ -24,9 +24,14 @@ std::unique_ptr<Module> mobilefacenet(const NetworkOptions& o) {
   return std::make_unique<MobileFaceNet>(MobileFaceNetSpec{o.height, o.width, o.embedding ? o.embedding : 128});
 }
 
+std::unique_ptr<Module> mbf(const NetworkOptions& o) {
+  CHECK(o.channels == 1, "mbf has no width multiplier");
+  return std::make_unique<Mbf>(o.height, o.width, o.embedding ? o.embedding : 512);
+}
+
 const std::vector<std::pair<std::string, Builder>> kNetworks = {
     {"iresnet18", iresnet<2, 2, 2, 2>},    {"iresnet34", iresnet<3, 4, 6, 3>}, {"iresnet50", iresnet<3, 4, 14, 3>},
-    {"iresnet100", iresnet<3, 13, 30, 3>}, {"mobilefacenet", mobilefacenet},
+    {"iresnet100", iresnet<3, 13, 30, 3>}, {"mobilefacenet", mobilefacenet},   {"mbf", mbf},
 };
 
 uint64_t fnv1a(const std::string& text) {

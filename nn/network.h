@@ -16,11 +16,11 @@ struct NetworkOptions {
   int64_t embedding = 0;  // 0: the network's own
 };
 
-std::vector<std::string> network_names();  // iresnet18, iresnet34, iresnet50, iresnet100, mobilefacenet
+std::vector<std::string> network_names();  // iresnet18, iresnet34, iresnet50, iresnet100, mobilefacenet, mbf
 std::unique_ptr<Module> make_network(const std::string& name, const NetworkOptions& = {});  // Error lists the names
 
 // Fills every tensor by its role, from Philox(seed, hash of its name): the order of members does not matter.
-// IResNet: convolutions N(0, 0.1^2). MobileFaceNet: N(0, 2 / (kh kw out)). Linear U(+-1/sqrt(in)). gamma 1, beta 0, slopes 0.25.
+// IResNet: convolutions N(0, 0.1^2). MobileFaceNets: N(0, 2 / (kh kw out)). Linear U(+-1/sqrt(in)). gamma 1, beta 0, slopes 0.25.
 void initialise(Module&, uint64_t seed);
 
 // A module as a model, traced in evaluation mode at batch 1. info: "arch", "mean", "std", "bgr", "frozen" (names, comma-separated).

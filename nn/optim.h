@@ -1,4 +1,5 @@
-// Stochastic gradient descent with momentum, Nesterov, weight decay and clipping, as PyTorch defines them.
+// Optimisers, as PyTorch defines them: SGD with momentum, Nesterov and weight decay, and AdamW; both with clipping. And
+// learning rates.
 #pragma once
 #include <map>
 #include <string>
@@ -9,27 +10,75 @@
 
 namespace vitrine::nn {
 
+class Optimiser {
+ public:
+  virtual ~Optimiser() = default;
+  // The parameters' values as grad() wants them, in the order of the names.
+  const Tensors& parameters() const { return parameters_; }
+  // Applies gradients (a parameter whose gradient is empty stays as it is); returns their norm before clipping.
+  double step(const Tensors& gradients);
+  void set_lr(double lr) { lr_ = lr; }
+  // To resume: tensors called "<parameter>.<slot>", none for a parameter that never had a gradient. Error if they are another network's.
+  TensorMap state() const;
+  void load_state(const TensorMap&);
+
+ protected:
+  // Marks the named tensors of `tensors` for autograd; step() updates them in place. `slots`: what is kept for each.
+  Optimiser(TensorMap& tensors, std::vector<std::string> names, std::vector<std::string> slots, double lr, double clip);
+  // One parameter's new value; `state` holds its slots, empty at first. The gradient is to be multiplied by `scale`.
+  virtual Tensor update(const Tensor& w, const Tensor& gradient, double scale, Tensors& state) = 0;
+  double lr_;
+
+ private:
+  double clip_;
+  std::vector<std::string> names_, slots_;
+  Tensors parameters_;
+  std::vector<Tensors> state_;
+};
+
 struct SgdOptions {
   double lr = 0.1, momentum = 0.9, weight_decay = 5e-4;
   bool nesterov = true;
   double clip = 0;  // global L2 norm of the gradient, 0: none; coefficient clip / (norm + 1e-6) where that is below 1
 };
 
-class Sgd {
+class Sgd : public Optimiser {  // slot: velocity
  public:
-  // The named tensors of `tensors` are updated in place by step().
   Sgd(TensorMap& tensors, std::vector<std::string> names, SgdOptions);
-  // Marks the parameters for autograd; their values as grad() wants them, in the order of the names.
-  const Tensors& parameters() const { return parameters_; }
-  // Applies gradients (a parameter whose gradient is empty stays as it is); returns their norm before clipping.
-  double step(const Tensors& gradients);
-  void set_lr(double lr) { options_.lr = lr; }
 
  private:
+  Tensor update(const Tensor& w, const Tensor& gradient, double scale, Tensors& state) override;
   SgdOptions options_;
-  Tensors parameters_, velocity_;
+};
+
+// Loshchilov and Hutter, ICLR 2019. w' = (1 - lr decay) w - lr / (1 - beta1^t) m' / (sqrt(v') / sqrt(1 - beta2^t) + eps).
+struct AdamWOptions {
+  double lr = 1e-3, weight_decay = 0.1, beta1 = 0.9, beta2 = 0.999, eps = 1e-8;
+  double clip = 0;
+};
+
+class AdamW : public Optimiser {  // slots: exp_avg (m), exp_avg_sq (v), step (t)
+ public:
+  AdamW(TensorMap& tensors, std::vector<std::string> names, AdamWOptions);
+
+ private:
+  Tensor update(const Tensor& w, const Tensor& gradient, double scale, Tensors& state) override;
+  AdamWOptions options_;
 };
 
 double norm(const Tensors&);  // global L2 norm, squares summed in f64 in order; empty tensors count nothing
+
+// Learning rates as functions of the step.
+struct Schedule {
+  enum class Kind : uint8_t { constant, polynomial, cosine, steps } kind = Kind::constant;
+  double base = 0.1;
+  int64_t warmup = 0;               // steps 1 .. warmup: base * step / warmup. Step 0 has the whole base, as InsightFace's scheduler does.
+  double power = 1;                 // polynomial: base * (1 - progress)^power, progress = (step - warmup) / (total - warmup)
+  double floor = 0;                 // cosine: from base down to this
+  std::vector<int64_t> milestones;  // steps: the rate is multiplied by `factor` from each of these steps on
+  double factor = 0.1;
+};
+
+double learning_rate(const Schedule&, int64_t step, int64_t total);  // step 0 .. total; after the last the rate stays
 
 }  // namespace vitrine::nn

@@ -76,9 +76,10 @@ void load(Model& model, const Entries& entries) {
 // PyTorch files say nothing of their channels' multiplier and embedding; both are read off the shapes.
 NetworkOptions options_for(const std::string& arch, const Entries& entries) {
   NetworkOptions o;
-  if (auto it = entries.find("conv1.weight"); arch != "mobilefacenet" && it != entries.end() && it->second.shape().rank() == 4)
+  if (auto it = entries.find("conv1.weight"); arch.starts_with("iresnet") && it != entries.end() && it->second.shape().rank() == 4)
     o.channels = static_cast<double>(it->second.shape()[0]) / 64.0;
-  if (auto it = entries.find("fc.weight"); it != entries.end() && it->second.shape().rank() == 2) o.embedding = it->second.shape()[0];
+  for (const char* last : {"fc.weight", "features.layers.2.weight"})
+    if (auto it = entries.find(last); it != entries.end() && it->second.shape().rank() == 2) o.embedding = it->second.shape()[0];
   if (auto it = entries.find("linear1.conv.weight"); it != entries.end() && it->second.shape().rank() == 4)
     o.embedding = it->second.shape()[0];
   return o;

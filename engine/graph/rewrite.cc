@@ -1,6 +1,9 @@
 #include "engine/graph/rewrite.h"
 
+#include <set>
+
 #include "engine/ops/batch_norm.h"
+#include "engine/ops/dropout.h"
 
 namespace vitrine {
 
@@ -33,6 +36,23 @@ Graph with_batch_statistics(const Graph& g, double momentum) {
     for (int k : {0, 1})
       if (copy.values[in[3 + k]].kind == Value::Kind::buffer) copy.updates.push_back({in[3 + k], out[3 + k]});
     return std::vector<Id>{out[0]};
+  });
+}
+
+Graph with_dropout(const Graph& g, double p, int64_t seed) {
+  std::set<Id> flat;  // in g
+  for (const GraphNode& n : g.nodes)
+    if (std::string(n.op->name) == "reshape" && g.values[n.in[0]].meta.shape.rank() == 4) flat.insert(n.out[0]);
+  Id step = -1;
+  return rewrite(g, [&](Graph& copy, const GraphNode& node, const std::vector<Id>& in) {
+    if (std::string(node.op->name) != "matmul" || !flat.count(node.in[0])) return copy_node(copy, node, in);
+    auto a = std::make_shared<DropoutAttrs>();
+    a->p = p, a->seed = seed++;
+    bool first = step < 0;
+    if (first) step = copy.add_value(Value::Kind::buffer, kDropoutStep, {{}, Dtype::i64});
+    auto dropped = copy.add_node(op_named("dropout"), a, {in[0], step});
+    if (first) copy.updates.push_back({step, dropped[1]});
+    return copy_node(copy, node, {dropped[0], in[1]});
   });
 }
 

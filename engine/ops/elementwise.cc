@@ -43,29 +43,40 @@ Tensors div_backward(const Back& b) {
 }
 constexpr uint32_t add_saves = 0, sub_saves = 0, mul_saves = 3, div_saves = 3;
 
+// What the gradients of elementwise.def read besides g: the input, the output or neither.
+enum Reads : uint32_t { none, input, output };
+constexpr Reads relu_reads = output, sigmoid_reads = output, square_reads = input, sqrt_reads = output, exp_reads = output,
+                log_reads = input, abs_reads = input, add_scalar_reads = none, mul_scalar_reads = none, clamp_reads = input;
+
+// The inputs of a gradient's kernel: what it does not read is stood in for by something that has bytes.
+Tensors grad_inputs(const Back& b, Reads reads) {
+  const Tensor& read = reads == input ? b.in[0] : reads == output ? b.out[0] : b.grad[0];
+  return {read, read, b.grad[0]};
+}
+
 }  // namespace
 
 // `id` and not `name`: a macro parameter would also rewrite the designated initialiser `.name`.
-#define UNARY(id, F, DF)                                                                    \
-  static const OpDef& id##_grad_op = define({.name = #id "_grad", .infer = same_as_first}); \
-  static const OpDef& id##_op = define({                                                    \
-      .name = #id,                                                                          \
-      .infer = same_as_first,                                                               \
-      .backward = [](const Back& b) -> Tensors {                                            \
-        return {apply1(id##_grad_op, {}, {b.in[0], b.out[0], b.grad[0]})};                  \
-      },                                                                                    \
-      .saves_out = 1,                                                                       \
-  });                                                                                       \
+#define UNARY(id, F, DF)                                                                                           \
+  static const OpDef& id##_grad_op = define({.name = #id "_grad", .infer = same_as_first});                        \
+  static const OpDef& id##_op = define({                                                                           \
+      .name = #id,                                                                                                 \
+      .infer = same_as_first,                                                                                      \
+      .backward = [](const Back& b) -> Tensors { return {apply1(id##_grad_op, {}, grad_inputs(b, id##_reads))}; }, \
+      .saves_in = id##_reads == input,                                                                             \
+      .saves_out = id##_reads == output,                                                                           \
+  });                                                                                                              \
   Tensor id(const Tensor& x) { return apply1(id##_op, {}, {x}); }
-#define UNARY_SCALARS(id, F, DF)                                                                                             \
-  static const OpDef& id##_grad_op = define<ScalarAttrs>({.name = #id "_grad", .infer = same_as_first});                     \
-  static const OpDef& id##_op = define<ScalarAttrs>({                                                                        \
-      .name = #id,                                                                                                           \
-      .infer = same_as_first,                                                                                                \
-      .backward = [](const Back& b) -> Tensors {                                                                             \
-        return {apply1(id##_grad_op, scalars(b.as<ScalarAttrs>().a, b.as<ScalarAttrs>().b), {b.in[0], b.in[0], b.grad[0]})}; \
-      },                                                                                                                     \
-  });                                                                                                                        \
+#define UNARY_SCALARS(id, F, DF)                                                                                          \
+  static const OpDef& id##_grad_op = define<ScalarAttrs>({.name = #id "_grad", .infer = same_as_first});                  \
+  static const OpDef& id##_op = define<ScalarAttrs>({                                                                     \
+      .name = #id,                                                                                                        \
+      .infer = same_as_first,                                                                                             \
+      .backward = [](const Back& b) -> Tensors {                                                                          \
+        return {apply1(id##_grad_op, scalars(b.as<ScalarAttrs>().a, b.as<ScalarAttrs>().b), grad_inputs(b, id##_reads))}; \
+      },                                                                                                                  \
+      .saves_in = id##_reads == input,                                                                                    \
+  });                                                                                                                     \
   Tensor id(const Tensor& x, double a, double b) { return apply1(id##_op, scalars(a, b), {x}); }
 #define BINARY(id, F)                                                                                                              \
   static const OpDef& id##_op = define({.name = #id, .infer = broadcast_pair, .backward = id##_backward, .saves_in = id##_saves}); \

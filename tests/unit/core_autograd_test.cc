@@ -144,6 +144,23 @@ TEST(CoreApply, ErrorsNameTheOperatorTheShapesAndTheAttributes) {
   EXPECT_TRUE(contains(message([] { op_named("conv3d"); }), "unknown operator 'conv3d'"));
 }
 
+TEST(CoreGrad, WhatAnElementwiseGradientDoesNotReadIsNotHeld) {
+  constexpr int64_t n = 100000, bytes = 8 * n;
+  Tensor x = leaf(Doubles(n, 0.5));
+  auto held = [&](auto f) {  // beside the result, while it waits for grad()
+    int64_t before = memory_use(Device::cpu).live;
+    Tensor y = f(mul(x, x));
+    int64_t live = memory_use(Device::cpu).live - before;
+    EXPECT_EQ(grad(sum(y), {x})[0].numel(), n);
+    return live - bytes;
+  };
+  EXPECT_LT(held([](const Tensor& t) { return relu(t); }), bytes / 2);
+  EXPECT_LT(held([](const Tensor& t) { return sigmoid(t); }), bytes / 2);
+  EXPECT_LT(held([](const Tensor& t) { return add_scalar(t, 1); }), bytes / 2);
+  EXPECT_LT(held([](const Tensor& t) { return mul_scalar(t, 2); }), bytes / 2);
+  EXPECT_GE(held([](const Tensor& t) { return square(t); }), bytes) << "its gradient reads x";
+}
+
 TEST(CoreApply, AttributesFromADamagedFileDoNotPassAsShapes) {
   const int64_t huge = std::numeric_limits<int64_t>::max();
   Tensor x = Tensor::zeros({2, 3}), empty = Tensor::zeros({0, 3});
