@@ -67,8 +67,7 @@ FacePoints face_template(int size) {
 }
 
 // In the plane, as complex numbers: the least-squares z of z p = q over centred p, q is sum(conj(p) q) / sum |p|^2.
-Affine similarity(const FacePoints& points, int size) {
-  const FacePoints target = face_template(size);
+Affine similarity(const FacePoints& points, const FacePoints& target) {
   const auto [px0, py0] = mean(points);
   const auto [qx0, qy0] = mean(target);
   double a = 0, b = 0, spread = 0;
@@ -107,7 +106,12 @@ Image warp_affine(const Image& source, const Affine& forward, int height, int wi
   return out;
 }
 
-Image align(const Image& source, const FacePoints& points, int size) { return warp_affine(source, similarity(points, size), size, size); }
+Image align(const Image& source, const FacePoints& points, int size) {
+  FacePoints target = face_template(size);
+  for (auto& point : target)
+    for (double& value : point) value = float(value);
+  return warp_affine(source, similarity(points, target), size, size);
+}
 
 Landmarks read_landmarks(const std::string& path) {
   Landmarks landmarks;

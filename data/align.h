@@ -19,14 +19,15 @@ using Affine = std::array<std::array<double, 3>, 2>;
 // with 8 more columns at the left (per 128). Any other size is an Error.
 FacePoints face_template(int size = 112);
 
-// The rotation, scale and shift (no mirroring) that brings `points` closest to the template in the least-squares sense.
+// The rotation, scale and shift (no mirroring) that brings `points` closest to `target` in the least-squares sense.
 // Error if the points are not finite, coincide, or leave the map without an inverse.
-Affine similarity(const FacePoints& points, int size = 112);
+Affine similarity(const FacePoints& points, const FacePoints& target = face_template());
 
 // height x width crop, bilinear; what lies outside the source is black. Error if the matrix has no inverse.
 Image warp_affine(const Image& source, const Affine& forward, int height, int width);
 
-// warp_affine by similarity(points, size).
+// warp_affine by the similarity to face_template(size) in float32, as the published tools keep it: with the decimals in double, about
+// every fourth LFW crop would differ from theirs in some pixels by one.
 Image align(const Image& source, const FacePoints& points, int size = 112);
 
 // Text file, one line per image: `path x1 y1 x2 y2 x3 y3 x4 y4 x5 y5`, separated by blanks. Error with file:line for a wrong number
