@@ -7,7 +7,7 @@
 #include <sstream>
 
 #include "engine/core/error.h"
-#include "nn/io/bytes.h"
+#include "engine/core/bytes.h"
 
 namespace vitrine::tools {
 namespace {
@@ -171,7 +171,7 @@ void HtmlPage::images(const std::vector<std::string>& png, const std::string& ca
 }
 
 void HtmlPage::save(const std::string& path) const {
-  io::save_bytes(path, [&](std::ostream& out) {
+  save_bytes(path, [&](std::ostream& out) {
     out << "<!doctype html><html lang='en'><meta charset='utf-8'><meta name='viewport' content='width=device-width'><title>"
         << escape(title_) << "</title><style>" << kStyle << "</style><h1>" << escape(title_) << "</h1>\n"
         << body_ << "</html>\n";
