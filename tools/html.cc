@@ -6,8 +6,8 @@
 #include <ostream>
 #include <sstream>
 
-#include "engine/core/error.h"
 #include "engine/core/bytes.h"
+#include "engine/core/error.h"
 
 namespace vitrine::tools {
 namespace {

@@ -84,12 +84,11 @@ TEST(DataAlign, WarpIsBitExactWithOpenCv) {
 
 // Digests of R,G,B crops that OpenCV 4.6 made of the same sources with the template in float32; w4 tells it from one in double.
 TEST(DataAlign, AlignUsesTheTemplateInFloat32) {
-  const std::map<std::string, std::string> digests = {
-      {"w1", "a58416d367f21ba043fe1f23b4c17ded3e6a12f3de46de38f66d0b62b33e3d45"},
-      {"w2", "6875e773c925cfb1eca67ae80a0f5f7852956e3f02c394848458c705899103c4"},
-      {"w3", "bac10fa6f99128aa4ce07d1b78710db76d6d97506512412025c8ccff7aa19a3f"},
-      {"w4", "46adccd8ad624e49c4e533c3954cbad22606512975afc681f2c944bfaeda6687"},
-      {"w5", "fbf623a08092e688b0f8aa68ecf42422156cad3ad9eeb40cc0756ff1d083ca1f"}};
+  const std::map<std::string, std::string> digests = {{"w1", "a58416d367f21ba043fe1f23b4c17ded3e6a12f3de46de38f66d0b62b33e3d45"},
+                                                      {"w2", "6875e773c925cfb1eca67ae80a0f5f7852956e3f02c394848458c705899103c4"},
+                                                      {"w3", "bac10fa6f99128aa4ce07d1b78710db76d6d97506512412025c8ccff7aa19a3f"},
+                                                      {"w4", "46adccd8ad624e49c4e533c3954cbad22606512975afc681f2c944bfaeda6687"},
+                                                      {"w5", "fbf623a08092e688b0f8aa68ecf42422156cad3ad9eeb40cc0756ff1d083ca1f"}};
   for (const auto& [name, digest] : digests) {
     const auto& expected = gold()["warp"]["cases"][name];
     const Image source = synthetic(name, expected["h"], expected["w"]);

@@ -140,8 +140,7 @@ TEST(Tools, EvalOfEmbeddingsMadeElsewhereEqualsEvalOfTheModel) {
   pairs += "A\t1\t2\nA\t1\tB\t1\nC\t3\t4\nB\t2\tC\t4\n";
   const std::string list = out.write("pairs.txt", pairs);
   ASSERT_EQ(vitrine({"embed", "mobilefacenet", faces.path, "--out", out / "e.npy", "--names", out / "names.txt"}).code, 0);
-  const Json direct =
-      vitrine({"eval", "mobilefacenet", "lfw", "--data", faces.path, "--pairs", list, "--no-flip", "--json", "-"}).json();
+  const Json direct = vitrine({"eval", "mobilefacenet", "lfw", "--data", faces.path, "--pairs", list, "--no-flip", "--json", "-"}).json();
   const Json reused = vitrine({"eval", "elsewhere", "lfw", "--embeddings", out / "e.npy", "--names", out / "names.txt", "--pairs", list,
                                "--data", faces.path, "--json", "-"})
                           .json();
