@@ -124,8 +124,9 @@ class Placer {
     if (it == student_.info.end()) return 127.5f;
     float v = 0;
     const char* end = it->second.data() + it->second.size();
-    CHECK(std::from_chars(it->second.data(), end, v).ptr == end && v >= 0 && v < 1e6f && (v > 0 || key == "mean"), "model info ", key, "='",
-          it->second, "': expected a number that pixels can have");
+    auto read = std::from_chars(it->second.data(), end, v);
+    bool sane = read.ec == std::errc() && read.ptr == end && v >= 0 && v < 1e6f && (v > 0 || key == "mean");
+    CHECK(sane, "model info ", key, "='", it->second, "': expected a number that pixels can have");
     return v;
   }
 
