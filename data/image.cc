@@ -33,8 +33,28 @@ Image crop(const Image& image, int x0, int y0, int width, int height) {
   return out;
 }
 
+Image shrink(const Image& image, int factor) {
+  CHECK(factor > 0 && factor <= 64, "shrinking by ", factor, ": a factor from 1 to 64 expected");
+  Image out(image.height / factor, image.width / factor);
+  const int area = factor * factor;
+  for (int y = 0; y < out.height; ++y)
+    for (int i = 0; i < out.width * Image::channels; ++i) {
+      int sum = area / 2;
+      const int x = i / Image::channels * factor * Image::channels + i % Image::channels;
+      for (int dy = 0; dy < factor; ++dy)
+        for (int dx = 0; dx < factor; ++dx) sum += image.row(y * factor + dy)[x + dx * Image::channels];
+      out.row(y)[i] = uint8_t(sum / area);
+    }
+  return out;
+}
+
 void to_float(const Image& image, const Preprocess& preprocess, float* out, bool flip) {
-  const auto& [height, width, mean, std, bgr] = preprocess;
+  if (preprocess.shrink != 1) {
+    Preprocess rest = preprocess;
+    rest.shrink = 1;
+    return to_float(shrink(image, preprocess.shrink), rest, out, flip);
+  }
+  const auto& [height, width, mean, std, bgr, unused] = preprocess;
   CHECK(height > 0 && width > 0 && std != 0, "preprocessing: a positive size and a non-zero std expected, got ", width, "x", height,
         ", std ", std);
   CHECK(image.height >= height && image.width >= width, "image of ", image.width, "x", image.height,

@@ -143,13 +143,17 @@ Image SyntheticSet::image(int64_t i) const { return render_face(traits(i), shot(
 
 std::string SyntheticSet::name(int64_t i) const { return cat(identity(i), "/", i % images_, ".png"); }
 
+const char* pair_list_name(PairKind kind) {
+  constexpr const char* kNames[] = {"synthetic-lfw", "synthetic-calfw", "synthetic-cplfw", "synthetic-sllfw"};
+  return kNames[int(kind)];
+}
+
 SyntheticPairs synthetic_pairs(PairKind kind, uint64_t seed, int64_t n) {
   CHECK(n > 0 && n % (4 * kFolds) == 0 && n <= 1'000'000, n, " pairs: a positive multiple of ", 4 * kFolds, " up to 1000000 expected");
   const int64_t people = n / 2, per_fold = people / kFolds;
   const int64_t first = kHeldOut + int64_t(kind) * kCandidates * 1'000'000;  // no two lists share an identity
   const auto index = static_cast<size_t>(kind);
   constexpr Condition kConditions[] = {Condition::kModerate, Condition::kAges, Condition::kPoses, Condition::kModerate};
-  constexpr const char* kNames[] = {"synthetic-lfw", "synthetic-calfw", "synthetic-cplfw", "synthetic-sllfw"};
   std::vector<int64_t> twins = kind == PairKind::kLfw     ? range(first, people)
                                : kind == PairKind::kSllfw ? look_alikes(seed, first, people)
                                                           : twins_of_one_sex(seed, first, people);

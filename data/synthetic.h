@@ -53,6 +53,8 @@ class SyntheticSet : public Dataset {
 enum class PairKind { kLfw, kCalfw, kCplfw, kSllfw };
 constexpr PairKind kPairKinds[] = {PairKind::kLfw, PairKind::kCalfw, PairKind::kCplfw, PairKind::kSllfw};
 
+const char* pair_list_name(PairKind);  // "synthetic-lfw", ..
+
 struct SyntheticPair {
   int64_t a = 0, b = 0;  // images of the set
   bool same = false;
@@ -60,7 +62,7 @@ struct SyntheticPair {
 };
 
 struct SyntheticPairs {
-  std::string name;  // "synthetic-lfw", ..
+  std::string name;
   SyntheticSet images;
   std::vector<SyntheticPair> pairs;  // per fold, first the same pairs, then as many different ones
   int folds = 10;

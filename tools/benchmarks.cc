@@ -3,6 +3,7 @@
 #include <filesystem>
 #include <fstream>
 #include <map>
+#include <optional>
 
 #include "nn/io/npy.h"
 #include "tools/files.h"
@@ -52,7 +53,17 @@ std::string without_extension(const std::string& path) { return fs::path(path).r
 
 }  // namespace
 
-Benchmark open_benchmark(const std::string& spec, const std::string& data_dir, const std::string& list_file) {
+Benchmark synthetic_benchmark(data::PairKind kind, uint64_t seed, int64_t pairs) {
+  data::SyntheticPairs drawn = data::synthetic_pairs(kind, seed, pairs);
+  Benchmark b{drawn.name, "built in", {drawn.name, {}, {}, drawn.folds}, std::make_shared<data::SyntheticSet>(drawn.images)};
+  for (int64_t i = 0; i < b.images->size(); ++i) b.pairs.images.push_back(b.images->name(i));
+  for (auto& p : drawn.pairs) b.pairs.pairs.push_back({static_cast<int>(p.a), static_cast<int>(p.b), p.same, p.fold});
+  return b;
+}
+
+Benchmark open_benchmark(const std::string& spec, const std::string& data_dir, const std::string& list_file, uint64_t seed) {
+  for (data::PairKind kind : data::kPairKinds)
+    if (spec == data::pair_list_name(kind)) return synthetic_benchmark(kind, seed);
   size_t equals = spec.find('=');
   std::string name = spec.substr(0, equals), file = equals == std::string::npos ? list_file : spec.substr(equals + 1);
   for (auto& known : kKnown) {
@@ -62,13 +73,15 @@ Benchmark open_benchmark(const std::string& spec, const std::string& data_dir, c
       CHECK(!data_dir.empty(), name, ": name its list with --pairs FILE");
       file = list_beside(data_dir, known.list);
     }
-    return {name, file, eval::read_pairs(file, own_name ? known.format : eval::PairFormat::kAuto)};
+    return {name, file, eval::read_pairs(file, own_name ? known.format : eval::PairFormat::kAuto), {}};
   }
-  CHECK(!file.empty(), "benchmark '", name, "': expected lfw, sllfw, calfw, cplfw, or NAME=LIST_FILE");
-  return {name, file, eval::read_pairs(file)};
+  CHECK(!file.empty(), "benchmark '", name, "': expected lfw, sllfw, calfw, cplfw, one of them behind synthetic-, or NAME=LIST_FILE");
+  return {name, file, eval::read_pairs(file), {}};
 }
 
-eval::Verification verify_model(const Model& model, const Benchmark& b, const std::string& data_dir, bool flip) {
+namespace {
+
+FileSet files_of(const Benchmark& b, const std::string& data_dir) {
   std::vector<std::string> paths;
   std::string missing;
   int64_t lost = 0;
@@ -77,17 +90,22 @@ eval::Verification verify_model(const Model& model, const Benchmark& b, const st
     if (paths.back().empty() && lost++ == 0) missing = image;
   }
   CHECK(lost == 0, b.list_file, ": ", lost, " of ", paths.size(), " images are not below ", data_dir, ", the first is ", missing);
-  return verify_model(model, b.pairs, FileSet(paths), flip);
+  return FileSet(paths);
 }
 
-eval::Verification verify_model(const Model& model, const eval::PairList& pairs, const data::Dataset& set, bool flip) {
-  Embeddings e = embed(model, set, false, cat("embed ", pairs.name));
+}  // namespace
+
+eval::Trials compare_by_model(const Model& model, const Benchmark& b, const std::string& data_dir, bool flip) {
+  std::optional<FileSet> files;
+  if (!b.images) files.emplace(files_of(b, data_dir));
+  const data::Dataset& set = b.images ? *b.images : static_cast<const data::Dataset&>(*files);
+  Embeddings e = embed(model, set, false, cat("embed ", b.pairs.name));
   std::vector<float> mirrored;
-  if (flip) mirrored = embed(model, set, true, cat("embed ", pairs.name, " mirrored")).values;
-  return eval::verify(e.values, e.dim, pairs, mirrored);
+  if (flip) mirrored = embed(model, set, true, cat("embed ", b.pairs.name, " mirrored")).values;
+  return eval::compare(e.values, e.dim, b.pairs, mirrored);
 }
 
-eval::Verification verify_embeddings(const Benchmark& b, const std::string& npy_file, const std::string& names_file,
+eval::Trials compare_embeddings(const Benchmark& b, const std::string& npy_file, const std::string& names_file,
                                      const std::string& data_dir) {
   Tensor e = io::read_npy(npy_file);
   CHECK(e.shape().rank() == 2 && e.dtype() == Dtype::f32, npy_file, ": ", str(e.meta()), ": expected f32 [N,D]");
@@ -112,7 +130,7 @@ eval::Verification verify_embeddings(const Benchmark& b, const std::string& npy_
       rows.insert(rows.end(), row, row + dim);
     }
   }
-  return eval::verify(rows, dim, b.pairs);
+  return eval::compare(rows, dim, b.pairs);
 }
 
 Json to_json(const Benchmark& b, const eval::Verification& v) {

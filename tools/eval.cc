@@ -1,6 +1,6 @@
 // vitrine eval MODEL BENCH...: verification accuracy on pair lists. Embeddings of distinct images are computed once per list.
 #include <filesystem>
-#include <map>
+#include <optional>
 
 #include "data/bin_set.h"
 #include "eval/report.h"
@@ -8,6 +8,7 @@
 #include "nn/network.h"
 #include "tools/benchmarks.h"
 #include "tools/command.h"
+#include "tools/report.h"
 #include "tools/run_record.h"
 
 namespace vitrine::tools {
@@ -22,25 +23,23 @@ struct Options {
 Json evaluate(const Options& o, const Common& c) {
   CHECK(!o.benchmarks.empty() || !o.bins.empty(), "eval: expected a benchmark, or --bin FILE.bin");
   CHECK(o.embeddings.empty() || o.benchmarks.size() + o.bins.size() == 1, "--embeddings goes with one benchmark");
-  CHECK(!o.data.empty() || !o.embeddings.empty() || o.benchmarks.empty(),
-        "eval: expected --data DIR, or --embeddings FILE.npy made elsewhere");
   std::optional<Model> model;
   if (o.embeddings.empty()) model = nn::open_model(o.model, c.seed);
   std::vector<eval::ReportRow> rows;
   Json list = Json::array();
-  auto report = [&](const Benchmark& b, const eval::Verification& v) {
-    rows.push_back({b.name, v});
-    list.push_back(to_json(b, v));
+  std::vector<NamedTrials> roc;
+  auto report = [&](const Benchmark& b) {
+    CHECK(!o.data.empty() || !o.embeddings.empty() || b.images, b.name, ": expected --data DIR, or --embeddings FILE.npy made elsewhere");
+    eval::Trials trials = model ? compare_by_model(*model, b, o.data, o.flip) : compare_embeddings(b, o.embeddings, o.names, o.data);
+    rows.push_back({b.name, eval::verify(trials)});
+    list.push_back(to_json(b, rows.back().result));
+    roc.push_back({b.name, std::move(trials)});
   };
-  for (const std::string& bench : o.benchmarks) {
-    Benchmark b = open_benchmark(bench, o.data, o.pairs);
-    report(b, model ? verify_model(*model, b, o.data, o.flip) : verify_embeddings(b, o.embeddings, o.names, o.data));
-  }
+  for (const std::string& bench : o.benchmarks) report(open_benchmark(bench, o.data, o.pairs, c.seed));
   for (const std::string& file : o.bins) {
-    data::BinSet set(file);
+    auto set = std::make_shared<data::BinSet>(file);
     std::string name = std::filesystem::path(file).stem().string();
-    Benchmark b{name, file, eval::consecutive_pairs(name, set.same)};
-    report(b, model ? verify_model(*model, b.pairs, set, o.flip) : verify_embeddings(b, o.embeddings, o.names, o.data));
+    report({name, file, eval::consecutive_pairs(name, set->same), set});
   }
   say() << eval::report_table(rows);
   Json result{{"model", o.model}, {"flip", o.flip}, {"benchmarks", list}};
@@ -51,6 +50,10 @@ Json evaluate(const Options& o, const Common& c) {
     for (const std::string& file : o.bins) record.input(file, file);
     record.config("flip", o.flip);
     for (auto& row : list) record.metrics(row);
+    HtmlPage page(cat("Verification by ", o.model));
+    add_verification(page, rows, roc);
+    page.save(record.path("report.html"));
+    record.output("report.html");
     record.finish(result);
   }
   return result;
@@ -59,7 +62,7 @@ Json evaluate(const Options& o, const Common& c) {
 Command command("eval", "verification accuracy: ten folds, 400 thresholds", [](CLI::App& app) -> Action {
   auto o = std::make_shared<Options>();
   app.add_option("MODEL", o->model, "a model file or a network's name (a label only, with --embeddings)")->required();
-  app.add_option("BENCH", o->benchmarks, "lfw, calfw, cplfw, sllfw, or NAME=LIST_FILE in one of their formats");
+  app.add_option("BENCH", o->benchmarks, "lfw, calfw, cplfw, sllfw, NAME=LIST_FILE in one of their formats, or synthetic-lfw, ..: built in");
   app.add_option("--bin", o->bins, "InsightFace's .bin: encoded images and pairs in one file; several may be named");
   app.add_option("--data", o->data, "folder of aligned crops");
   app.add_option("--pairs", o->pairs, "pair list, if not where the set has it");

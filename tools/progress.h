@@ -6,6 +6,11 @@
 
 namespace vitrine::tools {
 
+struct Stopwatch {
+  std::chrono::steady_clock::time_point start = std::chrono::steady_clock::now();
+  double seconds() const { return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count(); }
+};
+
 class Progress {
  public:
   Progress(std::string what, int64_t total, std::string unit = "images");

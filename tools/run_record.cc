@@ -47,13 +47,23 @@ std::string build_description() {
 
 void set_command_line(int argc, char** argv) { command_line.assign(argv, argv + argc); }
 
-RunRecord::RunRecord(std::string directory, const Common& common) : directory_(std::move(directory)) {
+RunRecord::RunRecord(std::string directory, const Common& common, int64_t keep_steps) : directory_(std::move(directory)) {
   std::error_code error;
   std::filesystem::create_directories(directory_, error);
   CHECK(!error, directory_, ": the run directory cannot be made: ", error.message());
   std::filesystem::remove(path("run.json"));  // an earlier run's record would not describe this one
-  metrics_.open(path("metrics.jsonl"));
-  CHECK(metrics_, path("metrics.jsonl"), ": cannot be written");
+  const std::string log = path("metrics.jsonl");
+  if (keep_steps > 0) {
+    std::ifstream before(log);
+    for (std::string line; static_cast<int64_t>(history_.size()) < keep_steps && std::getline(before, line);)
+      history_.push_back(Json::parse(line));
+    CHECK(static_cast<int64_t>(history_.size()) == keep_steps, log, ": ", history_.size(), " lines, the checkpoint is of step ", keep_steps);
+  }
+  save_bytes(log, [&](std::ostream& out) {
+    for (auto& line : history_) out << line.dump() << "\n";
+  });
+  metrics_.open(log, std::ios::app);
+  CHECK(metrics_, log, ": cannot be written");
   record_["arguments"] = command_line;
   record_["directory"] = std::filesystem::current_path().string();
   record_["started"] = now();
@@ -73,7 +83,16 @@ void RunRecord::input(const std::string& name, const std::string& path) {
   record_["inputs"][name] = {{"path", path}, {"sha256", exists ? sha256_path(path) : "built in"}};
 }
 
-void RunRecord::metrics(const Json& line) { metrics_ << line.dump() << std::endl; }
+void RunRecord::metrics(const Json& line) {
+  history_.push_back(line);
+  metrics_ << line.dump() << std::endl;
+}
+
+std::string RunRecord::fingerprint() const {
+  Json all{{"seed", record_["seed"]}, {"config", record_["config"]}};
+  for (auto& [name, input] : record_["inputs"].items()) all["inputs"][name] = input["sha256"];
+  return all.dump();
+}
 
 void RunRecord::output(const std::string& file) { record_["outputs"][file] = sha256_file(path(file)); }
 

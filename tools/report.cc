@@ -1,0 +1,99 @@
+#include "tools/report.h"
+
+#include <algorithm>
+#include <cstdio>
+
+namespace vitrine::tools {
+namespace {
+
+// The mean of windows of `width` steps: a step's loss is noisy, its window's shows the course.
+Series curve(const std::vector<Json>& steps, const char* key, size_t width) {
+  Series s{key, {}, {}};
+  for (size_t i = 0; i < steps.size(); i += width) {
+    const size_t n = std::min(width, steps.size() - i);
+    double sum = 0;
+    for (size_t j = i; j < i + n; ++j) sum += steps[j].value(key, 0.0);
+    s.x.push_back(steps[i + n - 1].value("step", 0.0));
+    s.y.push_back(sum / static_cast<double>(n));
+  }
+  return s;
+}
+
+bool moves(const Series& s) {
+  return std::any_of(s.y.begin(), s.y.end(), [](double v) { return v != 0; });
+}
+
+}  // namespace
+
+void add_training_plots(HtmlPage& page, const std::vector<Json>& steps) {
+  if (steps.empty() || !steps[0].contains("loss")) return;
+  const size_t width = std::max<size_t>(1, steps.size() / 100);
+  auto plot = [&](const std::string& title, std::initializer_list<const char*> keys) {
+    Plot p{cat(title, width > 1 ? cat(", means of ", width, " steps") : ""), "step", "", {}};
+    for (const char* key : keys)
+      if (Series s = curve(steps, key, width); moves(s)) p.series.push_back(std::move(s));
+    if (!p.series.empty()) page.plot(p);
+  };
+  page.heading("Training");
+  plot("Loss", {"loss", "ce"});
+  plot("Ranks: squared differences of positives and negatives", {"l_pos", "l_neg"});
+  plot("Distance to the teacher's embedding", {"mse"});
+  plot("Gradient norm before clipping", {"grad_norm"});
+  plot("Learning rate", {"lr"});
+}
+
+void add_ranges(HtmlPage& page, const Model& m) {
+  Plot p{"Activation ranges by quantizer, in the order of the graph", "quantizer", "", {{"maximum", {}, {}, true}, {"minimum", {}, {}, true}}};
+  std::vector<std::vector<std::string>> rows;
+  for (auto& v : m.graph.values) {
+    if (v.kind != Value::Kind::buffer || !v.name.ends_with(".range")) continue;
+    const float* range = m.tensors.at(v.name).data<float>();
+    for (int i = 0; i < 2; ++i) {
+      p.series[i].x.push_back(static_cast<double>(rows.size() + 1));
+      p.series[i].y.push_back(range[1 - i]);
+    }
+    rows.push_back({v.name.substr(0, v.name.size() - 6), cat(range[0]), cat(range[1])});
+  }
+  if (rows.empty()) return;
+  page.heading("Ranges");
+  page.plot(p);
+  page.table({"quantizer", "minimum", "maximum"}, rows);
+}
+
+void add_roc(HtmlPage& page, const std::string& title, const std::vector<NamedTrials>& all) {
+  Plot p{title, "false accept rate", "true accept rate", {}, true};
+  for (auto& [name, trials] : all) {
+    Series s{name, {}, {}};
+    for (auto& point : eval::mean_roc(trials)) s.x.push_back(point.fpr), s.y.push_back(point.tpr);
+    p.series.push_back(std::move(s));
+  }
+  page.plot(p);
+}
+
+void add_verification(HtmlPage& page, const std::vector<eval::ReportRow>& rows, const std::vector<NamedTrials>& trials) {
+  auto percent = [](double v) {
+    char text[16];
+    std::snprintf(text, sizeof text, "%.2f", 100 * v);
+    return std::string(text);
+  };
+  std::vector<std::vector<std::string>> cells;
+  for (auto& [name, v] : rows) {
+    const auto interval = eval::wilson(v.correct, v.pairs);
+    cells.push_back({name, cat(v.pairs), cat(v.correct), percent(v.accuracy), cat(percent(interval.low), " - ", percent(interval.high)),
+                     percent(v.std)});
+  }
+  page.heading("Verification, ten folds");
+  page.table({"list", "pairs", "correct", "accuracy %", "95 % interval", "std of folds"}, cells);
+  add_roc(page, "Receiver operating characteristic, mean over folds", trials);
+}
+
+void training_report(RunRecord& record, const Model& m, const std::string& title) {
+  HtmlPage page(title);
+  page.text(cat(build_description(), "; everything needed to repeat this run is in run.json beside this page."));
+  add_training_plots(page, record.history());
+  add_ranges(page, m);
+  page.save(record.path("report.html"));
+  record.output("report.html");
+}
+
+}  // namespace vitrine::tools

@@ -1,0 +1,119 @@
+// vitrine train: a network from scratch, as a classifier of identities with an angular margin.
+#include "data/dataset.h"
+#include "nn/io/model_file.h"
+#include "nn/network.h"
+#include "tools/command.h"
+#include "tools/datasets.h"
+#include "tools/report.h"
+#include "tools/run_record.h"
+#include "tools/progress.h"
+#include "tools/training.h"
+
+namespace vitrine::tools {
+namespace {
+
+struct Options {
+  std::string arch = "iresnet18", loss = "cosface", data, out, optimiser = "sgd", schedule = "polynomial";
+  int64_t epochs = 20, batch = 128, side = 112, embedding = 0, checkpoint_every = 200, warmup = 0;
+  double width = 1, lr = 0.1, momentum = 0.9, weight_decay = 5e-4, clip = 5, fraction = 1, scale = 64, sample_rate = 1;
+  bool true_gradient = false, resume = false;
+};
+
+losses::Margin margin_of(const Options& o) {
+  losses::Margin m{.scale = o.scale, .straight = !o.true_gradient};
+  if (o.loss == "cosface") m.m2 = 0, m.m3 = 0.4;
+  if (o.loss == "softmax") m.m2 = 0;
+  return m;
+}
+
+Recipe recipe_of(const Options& o, uint64_t seed) {
+  using Kind = nn::Schedule::Kind;
+  Recipe r;
+  r.objective.terms = "ce";
+  r.objective.head = {.margin = margin_of(o), .sample_rate = o.sample_rate, .seed = seed};
+  r.optimiser = o.optimiser;
+  r.schedule = {.kind = o.schedule == "cosine"       ? Kind::cosine
+                        : o.schedule == "polynomial" ? Kind::polynomial
+                                                     : Kind::constant,
+                .base = o.lr,
+                .warmup = o.warmup};
+  r.momentum = o.momentum, r.weight_decay = o.weight_decay, r.clip = o.clip, r.epochs = o.epochs;
+  return r;
+}
+
+void write_config(RunRecord& record, const Options& o) {
+  auto set = [&](const char* name, const Json& value) { record.config(name, value); };
+  set("arch", o.arch), set("width", o.width), set("side", o.side), set("embedding", o.embedding);
+  set("loss", o.loss), set("scale", o.scale), set("true_gradient", o.true_gradient), set("sample_rate", o.sample_rate);
+  set("optimiser", o.optimiser), set("schedule", o.schedule), set("lr", o.lr), set("warmup", o.warmup), set("momentum", o.momentum);
+  set("weight_decay", o.weight_decay), set("clip", o.clip), set("epochs", o.epochs), set("batch", o.batch), set("fraction", o.fraction);
+  record.input("data", o.data);
+}
+
+Json train(Options o, const Common& c) {
+  CHECK(o.side > 0 && 112 % o.side == 0, "--side ", o.side, ": a divisor of 112 expected");
+  if (o.out.empty()) o.out = cat("runs/", o.arch, "-", o.loss);
+  OpenedSet data(o.data, o.fraction, c.seed);
+  const data::Dataset& set = data.set();
+  nn::NetworkOptions size{.height = o.side, .width = o.side, .channels = o.width, .embedding = o.embedding};
+  Model network = nn::make_model(o.arch, c.seed, size);
+  network.info["shrink"] = std::to_string(112 / o.side);
+
+  RunRecord record(o.out, c, o.resume ? checkpoint_step(o.out + "/checkpoint.safetensors") : 0);
+  write_config(record, o);
+  say() << o.arch << ", " << o.loss << " on " << set.size() << " images of " << data::count_identities(set) << " identities, run in "
+        << o.out << "\n";
+  int64_t steps = 0, images = 0;
+  double loss = 0;
+  const Checkpoint checkpoint{record.path("checkpoint.safetensors"), record.fingerprint(), o.checkpoint_every, o.resume};
+  Stopwatch watch;
+  fit(network, nullptr, set,
+      [&](int64_t epoch) { return data::shuffled_batches(set.size(), o.batch, c.seed, static_cast<uint64_t>(epoch)); },
+      recipe_of(o, c.seed), checkpoint, [&](const StepMetrics& m) {
+        steps = m.step, images += m.images, loss = m.loss;
+        record.metrics(to_json(m));
+      });
+  const double seconds = watch.seconds();
+  io::save_model(record.path("model.safetensors"), network);
+  record.output("model.safetensors");
+  training_report(record, network, cat(o.arch, ", ", o.loss));
+  Json result{{"model", record.path("model.safetensors")}, {"steps", steps},     {"loss", loss},
+              {"images_per_s", static_cast<double>(images) / seconds}, {"seconds", seconds}, {"seed", c.seed}};
+  record.finish(result);
+  say() << record.path("model.safetensors") << ": " << steps << " steps, loss " << loss << "\n";
+  return result;
+}
+
+Command command("train", "a network from scratch", [](CLI::App& app) -> Action {
+  auto o = std::make_shared<Options>();
+  app.add_option("--data", o->data, kDataHelp)->required();
+  app.add_option("--arch", o->arch, "a network's name")->capture_default_str();
+  app.add_option("--width", o->width, "multiplies IResNet's channels")->check(CLI::Range(0.01, 4.0))->capture_default_str();
+  app.add_option("--side", o->side, "of the network's input; images are averaged down to it")->capture_default_str();
+  app.add_option("--embedding", o->embedding, "numbers, 0: the network's own")->check(CLI::NonNegativeNumber)->capture_default_str();
+  app.add_option("--loss", o->loss, "margin of the head")->check(CLI::IsMember({"arcface", "cosface", "softmax"}))->capture_default_str();
+  app.add_option("--scale", o->scale, "of the head's cosines")->check(CLI::PositiveNumber)->capture_default_str();
+  app.add_flag("--true-gradient", o->true_gradient, "of the margin, where published code lets all pass");
+  app.add_option("--sample-rate", o->sample_rate, "partial FC: share of the classes a step sees")
+      ->check(CLI::Range(0.0, 1.0))
+      ->capture_default_str();
+  app.add_option("--optimiser", o->optimiser, "")->check(CLI::IsMember({"sgd", "adamw"}))->capture_default_str();
+  app.add_option("--schedule", o->schedule, "of the learning rate")
+      ->check(CLI::IsMember({"constant", "polynomial", "cosine"}))
+      ->capture_default_str();
+  app.add_option("--lr", o->lr, "learning rate")->check(CLI::NonNegativeNumber)->capture_default_str();
+  app.add_option("--warmup", o->warmup, "steps")->check(CLI::NonNegativeNumber)->capture_default_str();
+  app.add_option("--momentum", o->momentum, "of SGD, Nesterov's form")->check(CLI::Range(0.0, 1.0))->capture_default_str();
+  app.add_option("--weight-decay", o->weight_decay, "of every trainable parameter")->check(CLI::NonNegativeNumber)->capture_default_str();
+  app.add_option("--clip", o->clip, "global gradient norm, 0: none")->check(CLI::NonNegativeNumber)->capture_default_str();
+  app.add_option("--epochs", o->epochs, "passes over the data")->check(CLI::PositiveNumber)->capture_default_str();
+  app.add_option("--batch", o->batch, "images per step")->check(CLI::PositiveNumber)->capture_default_str();
+  app.add_option("--fraction", o->fraction, "part of the images to use")->check(CLI::Range(0.0, 1.0))->capture_default_str();
+  app.add_option("--checkpoint-every", o->checkpoint_every, "steps")->check(CLI::PositiveNumber)->capture_default_str();
+  app.add_flag("--resume", o->resume, "go on from the run directory's checkpoint, to the same bits");
+  app.add_option("--out", o->out, "run directory, default runs/<arch>-<loss>");
+  return [o](const Common& c) { return train(*o, c); };
+});
+
+}  // namespace
+}  // namespace vitrine::tools

@@ -1,0 +1,215 @@
+#include "tools/training.h"
+
+#include <algorithm>
+#include <cmath>
+#include <filesystem>
+
+#include "engine/graph/rewrite.h"
+#include "nn/io/safetensors.h"
+#include "nn/network.h"
+#include "quant/placement.h"
+#include "tools/progress.h"
+
+namespace vitrine::tools {
+
+namespace {
+
+// Runs graph(i) on batch i = 1, 2, ...
+void follow(Model& student, const data::Dataset& set, const data::Batches& batches, const char* what,
+            const std::function<Graph(int64_t)>& graph) {
+  NoGrad quiet;
+  Progress progress(what, static_cast<int64_t>(batches.size()), "batches");
+  int64_t i = 0;
+  for_each_batch(set, batches, preprocess_of(student), [&](const data::Batch&, const Tensor& pixels) {
+    run(graph(++i), student.tensors, {pixels});
+    progress.add(1);
+  });
+}
+
+}  // namespace
+
+void calibrate(Model& student, const data::Dataset& set, const data::Batches& batches, const quant::ObserveAttrs& rule) {
+  Graph tracking = quant::with_running_ranges(student.graph, rule);
+  follow(student, set, batches, "calibrate", [&](int64_t) { return tracking; });
+}
+
+void reestimate_batch_norm(Model& student, const data::Dataset& set, const data::Batches& batches, const quant::ObserveAttrs& rule) {
+  CHECK(!with_batch_statistics(student.graph).updates.empty(), "re-estimating BatchNorm: the network has none");
+  Graph tracking = quant::with_running_ranges(student.graph, rule);
+  follow(student, set, batches, "BatchNorm", [&](int64_t i) { return with_batch_statistics(tracking, 1.0 / static_cast<double>(i)); });
+  for (auto& u : tracking.updates) {
+    Tensor& range = student.tensors.at(tracking.values[u.state].name);
+    range = Tensor::zeros(range.shape(), range.dtype());
+  }
+}
+
+namespace {
+
+// What a step minimises, with the state of its terms.
+class Objective {
+ public:
+  Objective(const ObjectiveOptions& o, const Model* teacher, int64_t classes, int64_t dim) : options_(o), teacher_(teacher), ekd_(o.ekd) {
+    for (size_t begin = 0; begin <= o.terms.size();) {
+      const size_t end = std::min(o.terms.find('+', begin), o.terms.size());
+      const std::string term = o.terms.substr(begin, end - begin);
+      CHECK(term == "ekd" || term == "mse" || term == "ce", "objective '", o.terms, "': expected ekd, mse, ce, or a sum of them");
+      (term == "ekd" ? with_ekd_ : term == "mse" ? with_mse_ : with_ce_) = true;
+      begin = end + 1;
+    }
+    CHECK(teacher || (!with_ekd_ && !with_mse_), "objective '", o.terms, "' needs a teacher");
+    if (!with_ce_) return;
+    losses::HeadOptions h = o.head;
+    h.classes = classes, h.dim = dim;
+    head_.emplace(h);
+  }
+
+  Tensor operator()(const Tensor& embedding, const Tensor& pixels, const std::vector<int64_t>& labels, StepMetrics& m) {
+    Tensor target, loss;
+    auto add_term = [&](const Tensor& term) { loss = loss.defined() ? add(loss, term) : term; };
+    if (teacher_) {
+      NoGrad quiet;
+      target = run(teacher_->graph, teacher_->tensors, {pixels})[0];
+      if (!with_mse_) m.mse = losses::embedding_mse(embedding.detach(), target).item();  // always reported
+    }
+    if (with_ekd_) {
+      auto r = ekd_(embedding, target, labels);
+      m.l_pos = r.l_pos, m.l_neg = r.l_neg, m.positives = r.positives;
+      add_term(r.loss);
+    }
+    if (with_mse_) {
+      add_term(losses::embedding_mse(embedding, target));
+      m.mse = loss.item();
+    }
+    if (with_ce_) {
+      Tensor ce = (*head_)(embedding, labels);
+      m.ce = ce.item();
+      add_term(options_.ce_weight == 1 ? ce : mul_scalar(ce, options_.ce_weight));
+    }
+    m.loss = loss.item();
+    return loss;
+  }
+
+  losses::Head* head() { return head_ ? &*head_ : nullptr; }
+
+  TensorMap state() const {
+    TensorMap all = ekd_.state();
+    if (head_) all.merge(head_->state());
+    return all;
+  }
+  void load_state(const TensorMap& all) {
+    ekd_.load_state(all);
+    if (head_) head_->load_state(all);
+  }
+
+ private:
+  ObjectiveOptions options_;
+  const Model* teacher_;
+  losses::Ekd ekd_;
+  std::optional<losses::Head> head_;
+  bool with_ekd_ = false, with_mse_ = false, with_ce_ = false;
+};
+
+std::unique_ptr<nn::Optimiser> make_optimiser(Model& network, const Recipe& r) {
+  auto names = nn::trainable(network);
+  if (r.optimiser == "adamw")
+    return std::make_unique<nn::AdamW>(network.tensors, names,
+                                       nn::AdamWOptions{.lr = r.schedule.base, .weight_decay = r.weight_decay, .clip = r.clip});
+  CHECK(r.optimiser == "sgd", "optimiser '", r.optimiser, "': expected sgd or adamw");
+  return std::make_unique<nn::Sgd>(network.tensors, names, nn::SgdOptions{r.schedule.base, r.momentum, r.weight_decay, true, r.clip});
+}
+
+constexpr const char* kParts[] = {"network/", "optimiser/", "objective/"};
+
+void save(const Checkpoint& c, int64_t step, const TensorMap& network, const nn::Optimiser& optimiser, const Objective& objective) {
+  io::TensorFile file;
+  file.metadata = {{"vitrine.step", std::to_string(step)}, {"vitrine.config", c.config}};
+  const TensorMap parts[] = {network, optimiser.state(), objective.state()};
+  for (size_t i = 0; i < std::size(parts); ++i)
+    for (auto& [name, tensor] : parts[i]) file.tensors.emplace_back(kParts[i] + name, tensor);
+  io::write_safetensors(c.file, file);  // under another name, then renamed: a kill leaves the old checkpoint or the new one
+}
+
+int64_t step_of(const io::TensorFile& file, const std::string& path) {
+  auto it = file.metadata.find("vitrine.step");
+  CHECK(it != file.metadata.end(), path, ": no checkpoint of a training: it names no step");
+  return std::stoll(it->second);
+}
+
+int64_t load(const Checkpoint& c, TensorMap& network, nn::Optimiser& optimiser, Objective& objective) {
+  io::TensorFile file = io::read_safetensors(c.file);
+  const int64_t step = step_of(file, c.file);
+  CHECK(file.metadata["vitrine.config"] == c.config, c.file, ": made with ", file.metadata["vitrine.config"], ", expected ", c.config);
+  TensorMap parts[3];
+  for (auto& [name, tensor] : file.tensors)
+    for (size_t i = 0; i < std::size(parts); ++i)
+      if (name.rfind(kParts[i], 0) == 0) parts[i][name.substr(std::string(kParts[i]).size())] = tensor;
+  for (auto& [name, tensor] : network) {
+    auto it = parts[0].find(name);
+    CHECK(it != parts[0].end() && it->second.meta() == tensor.meta(), c.file, ": no ", name, " ", str(tensor.meta()));
+    tensor.assign(it->second);
+  }
+  optimiser.load_state(parts[1]);
+  objective.load_state(parts[2]);
+  return step;
+}
+
+// Gradients are clipped by the network's norm; a head takes its own, as published trainers do.
+void take_step(const Tensor& loss, nn::Optimiser& optimiser, losses::Head* head, const Recipe& r, StepMetrics& m) {
+  Tensors wanted = optimiser.parameters();
+  if (head) wanted.push_back(head->rows());
+  Tensors gradients = grad(loss, wanted);
+  if (head) {
+    head->step(gradients.back(), {.lr = m.lr, .momentum = r.momentum, .weight_decay = r.weight_decay});
+    gradients.pop_back();
+  }
+  optimiser.set_lr(m.lr);
+  m.grad_norm = optimiser.step(gradients);
+  CHECK(std::isfinite(m.loss) && std::isfinite(m.grad_norm), "step ", m.step, ": loss ", m.loss, ", gradient norm ", m.grad_norm,
+        ": training diverged");
+}
+
+}  // namespace
+
+Json to_json(const StepMetrics& m) {
+  return {{"step", m.step}, {"epoch", m.epoch},         {"loss", m.loss},           {"l_pos", m.l_pos},   {"l_neg", m.l_neg}, {"mse", m.mse},
+          {"ce", m.ce},     {"grad_norm", m.grad_norm}, {"positives", m.positives}, {"images", m.images}, {"lr", m.lr}};
+}
+
+int64_t checkpoint_step(const std::string& file) {
+  return std::filesystem::exists(file) ? step_of(io::read_safetensors(file), file) : 0;
+}
+
+void fit(Model& network, const Model* teacher, const data::Dataset& set, const EpochBatches& epoch_batches, const Recipe& recipe,
+         const Checkpoint& checkpoint, const AfterStep& after_step) {
+  Graph frozen = with_batch_statistics(network.graph), tracking = quant::with_running_ranges(frozen, recipe.ranges);
+  if (recipe.clipped) frozen = quant::with_clipped_gradients(frozen), tracking = quant::with_clipped_gradients(tracking);
+  auto optimiser = make_optimiser(network, recipe);
+  const auto labels = data::labels(set);
+  const int64_t classes = labels.empty() ? 0 : *std::max_element(labels.begin(), labels.end()) + 1;
+  Objective objective(recipe.objective, teacher, classes, network.graph.values[network.graph.outputs.at(0)].meta.shape[1]);
+  int64_t done = 0, step = 0;
+  if (checkpoint.resume && std::filesystem::exists(checkpoint.file)) done = load(checkpoint, network.tensors, *optimiser, objective);
+
+  data::Batches batches = epoch_batches(0);
+  const int64_t total = static_cast<int64_t>(batches.size()) * recipe.epochs;
+  Progress progress("train", total - done, "steps");
+  for (int64_t epoch = 0; epoch < recipe.epochs; ++epoch) {
+    if (epoch > 0) batches = epoch_batches(epoch);
+    const int64_t skip = std::clamp<int64_t>(done - step, 0, static_cast<int64_t>(batches.size()));
+    batches.erase(batches.begin(), batches.begin() + skip);
+    step += skip;
+    for_each_batch(set, batches, preprocess_of(network), [&](const data::Batch& b, const Tensor& pixels) {
+      StepMetrics m{.step = ++step, .epoch = epoch, .lr = nn::learning_rate(recipe.schedule, step - 1, total), .images = b.n};
+      Tensor embedding = run(step <= recipe.track_steps ? tracking : frozen, network.tensors, {pixels})[0];
+      Tensor loss = objective(embedding, pixels, b.labels, m);
+      embedding = {};
+      take_step(loss, *optimiser, objective.head(), recipe, m);
+      if (after_step) after_step(m);
+      if (!checkpoint.file.empty() && step % checkpoint.every == 0) save(checkpoint, step, network.tensors, *optimiser, objective);
+      progress.add(1, cat("loss ", m.loss));
+    });
+  }
+  for (const std::string& name : nn::trainable(network)) network.tensors[name].set_requires_grad(false);
+}
+
+}  // namespace vitrine::tools
