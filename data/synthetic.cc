@@ -157,7 +157,7 @@ SyntheticPairs synthetic_pairs(PairKind kind, uint64_t seed, int64_t n) {
   std::vector<int64_t> twins = kind == PairKind::kLfw     ? range(first, people)
                                : kind == PairKind::kSllfw ? look_alikes(seed, first, people)
                                                           : twins_of_one_sex(seed, first, people);
-  SyntheticPairs list{kNames[index], SyntheticSet(seed, std::move(twins), kImages, kConditions[index]), {}, kFolds};
+  SyntheticPairs list{pair_list_name(kind), SyntheticSet(seed, std::move(twins), kImages, kConditions[index]), {}, kFolds};
   for (int fold = 0; fold < kFolds; ++fold)
     for (const bool same : {true, false})
       for (int64_t k = fold * per_fold; k < (fold + 1) * per_fold; ++k)

@@ -106,7 +106,7 @@ eval::Trials compare_by_model(const Model& model, const Benchmark& b, const std:
 }
 
 eval::Trials compare_embeddings(const Benchmark& b, const std::string& npy_file, const std::string& names_file,
-                                     const std::string& data_dir) {
+                                const std::string& data_dir) {
   Tensor e = io::read_npy(npy_file);
   CHECK(e.shape().rank() == 2 && e.dtype() == Dtype::f32, npy_file, ": ", str(e.meta()), ": expected f32 [N,D]");
   int64_t dim = e.shape()[1], n = static_cast<int64_t>(b.pairs.images.size());

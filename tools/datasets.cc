@@ -18,8 +18,8 @@ std::unique_ptr<data::Dataset> open(const std::string& spec, uint64_t seed) {
   const char *begin = spec.data() + kSynthetic.size(), *end = spec.data() + spec.size();
   auto first = std::from_chars(begin, end, identities);
   auto second = std::from_chars(std::min(first.ptr + 1, end), end, images);
-  CHECK(first.ec == std::errc() && first.ptr != end && *first.ptr == 'x' && second.ec == std::errc() && second.ptr == end && identities > 0 &&
-            identities <= data::kHeldOut && images > 0,
+  CHECK(first.ec == std::errc() && first.ptr != end && *first.ptr == 'x' && second.ec == std::errc() && second.ptr == end &&
+            identities > 0 && identities <= data::kHeldOut && images > 0,
         "data '", spec, "': expected synthetic:<identities>x<images>, at most ", data::kHeldOut, " identities");
   return std::make_unique<data::SyntheticSet>(seed, 0, identities, images);
 }

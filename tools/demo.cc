@@ -54,8 +54,12 @@ struct Demo {
   std::vector<NamedTrials> roc;  // of the first list
 
   Demo(const Options& options, const Common& common)
-      : o(options), c(common), scale(o.quick ? kQuick : kFull), record(o.out, c),
-        rendered(c.seed, 0, scale.identities, scale.images), train(rendered, int64_t{1} << 30) {
+      : o(options),
+        c(common),
+        scale(o.quick ? kQuick : kFull),
+        record(o.out, c),
+        rendered(c.seed, 0, scale.identities, scale.images),
+        train(rendered, int64_t{1} << 30) {
     for (data::PairKind kind : data::kPairKinds) {
       Benchmark b = synthetic_benchmark(kind, c.seed, scale.pairs);
       b.images = std::make_shared<data::CachedSet>(*pool_.emplace_back(b.images), int64_t{1} << 30);
@@ -165,7 +169,8 @@ void Demo::print(std::ostream& out) const {
 
 void Demo::page() const {
   HtmlPage page("Vitrine demo: a face network from scratch, and what is left of it at few bits");
-  page.text(cat("All faces are rendered; the ", lists.size(), " lists show people no training saw. ", build_description(), ", seed ", c.seed, "."));
+  page.text(cat("All faces are rendered; the ", lists.size(), " lists show people no training saw. ", build_description(), ", seed ",
+                c.seed, "."));
   std::vector<std::string> faces;
   for (int64_t i = 0; i < 24; ++i) {
     auto png = data::encode_png(rendered.image(i / 8 * scale.images + i % 8 % scale.images));

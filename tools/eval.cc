@@ -62,7 +62,8 @@ Json evaluate(const Options& o, const Common& c) {
 Command command("eval", "verification accuracy: ten folds, 400 thresholds", [](CLI::App& app) -> Action {
   auto o = std::make_shared<Options>();
   app.add_option("MODEL", o->model, "a model file or a network's name (a label only, with --embeddings)")->required();
-  app.add_option("BENCH", o->benchmarks, "lfw, calfw, cplfw, sllfw, NAME=LIST_FILE in one of their formats, or synthetic-lfw, ..: built in");
+  app.add_option("BENCH", o->benchmarks,
+                 "lfw, calfw, cplfw, sllfw, NAME=LIST_FILE in one of their formats, or synthetic-lfw, ..: built in");
   app.add_option("--bin", o->bins, "InsightFace's .bin: encoded images and pairs in one file; several may be named");
   app.add_option("--data", o->data, "folder of aligned crops");
   app.add_option("--pairs", o->pairs, "pair list, if not where the set has it");

@@ -6,9 +6,9 @@
 #include "quant/placement.h"
 #include "tools/command.h"
 #include "tools/datasets.h"
+#include "tools/progress.h"
 #include "tools/report.h"
 #include "tools/run_record.h"
-#include "tools/progress.h"
 #include "tools/training.h"
 
 namespace vitrine::tools {
@@ -96,7 +96,8 @@ Trained train(Model& student, const Model& teacher, const data::Dataset& set, co
     for (auto& b : batches) t.images += static_cast<int64_t>(b.size());
   } else {
     const Checkpoint checkpoint{record.path("checkpoint.safetensors"), record.fingerprint(), o.checkpoint_every, o.resume};
-    fit(student, &teacher, set, [&](int64_t epoch) { return draw(o, set, seed, epoch); }, recipe_of(o, seed), checkpoint,
+    fit(
+        student, &teacher, set, [&](int64_t epoch) { return draw(o, set, seed, epoch); }, recipe_of(o, seed), checkpoint,
         [&](const StepMetrics& m) {
           t.steps = m.step, t.images += m.images, t.loss = m.loss;
           record.metrics(to_json(m));

@@ -43,7 +43,8 @@ void add_training_plots(HtmlPage& page, const std::vector<Json>& steps) {
 }
 
 void add_ranges(HtmlPage& page, const Model& m) {
-  Plot p{"Activation ranges by quantizer, in the order of the graph", "quantizer", "", {{"maximum", {}, {}, true}, {"minimum", {}, {}, true}}};
+  Plot p{
+      "Activation ranges by quantizer, in the order of the graph", "quantizer", "", {{"maximum", {}, {}, true}, {"minimum", {}, {}, true}}};
   std::vector<std::vector<std::string>> rows;
   for (auto& v : m.graph.values) {
     if (v.kind != Value::Kind::buffer || !v.name.ends_with(".range")) continue;

@@ -57,7 +57,8 @@ RunRecord::RunRecord(std::string directory, const Common& common, int64_t keep_s
     std::ifstream before(log);
     for (std::string line; static_cast<int64_t>(history_.size()) < keep_steps && std::getline(before, line);)
       history_.push_back(Json::parse(line));
-    CHECK(static_cast<int64_t>(history_.size()) == keep_steps, log, ": ", history_.size(), " lines, the checkpoint is of step ", keep_steps);
+    CHECK(static_cast<int64_t>(history_.size()) == keep_steps, log, ": ", history_.size(), " lines, the checkpoint is of step ",
+          keep_steps);
   }
   save_bytes(log, [&](std::ostream& out) {
     for (auto& line : history_) out << line.dump() << "\n";

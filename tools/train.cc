@@ -4,9 +4,9 @@
 #include "nn/network.h"
 #include "tools/command.h"
 #include "tools/datasets.h"
+#include "tools/progress.h"
 #include "tools/report.h"
 #include "tools/run_record.h"
-#include "tools/progress.h"
 #include "tools/training.h"
 
 namespace vitrine::tools {
@@ -67,9 +67,11 @@ Json train(Options o, const Common& c) {
   double loss = 0;
   const Checkpoint checkpoint{record.path("checkpoint.safetensors"), record.fingerprint(), o.checkpoint_every, o.resume};
   Stopwatch watch;
-  fit(network, nullptr, set,
+  fit(
+      network, nullptr, set,
       [&](int64_t epoch) { return data::shuffled_batches(set.size(), o.batch, c.seed, static_cast<uint64_t>(epoch)); },
-      recipe_of(o, c.seed), checkpoint, [&](const StepMetrics& m) {
+      recipe_of(o, c.seed), checkpoint,
+      [&](const StepMetrics& m) {
         steps = m.step, images += m.images, loss = m.loss;
         record.metrics(to_json(m));
       });
@@ -77,8 +79,12 @@ Json train(Options o, const Common& c) {
   io::save_model(record.path("model.safetensors"), network);
   record.output("model.safetensors");
   training_report(record, network, cat(o.arch, ", ", o.loss));
-  Json result{{"model", record.path("model.safetensors")}, {"steps", steps},     {"loss", loss},
-              {"images_per_s", static_cast<double>(images) / seconds}, {"seconds", seconds}, {"seed", c.seed}};
+  Json result{{"model", record.path("model.safetensors")},
+              {"steps", steps},
+              {"loss", loss},
+              {"images_per_s", static_cast<double>(images) / seconds},
+              {"seconds", seconds},
+              {"seed", c.seed}};
   record.finish(result);
   say() << record.path("model.safetensors") << ": " << steps << " steps, loss " << loss << "\n";
   return result;

@@ -65,7 +65,7 @@ class Objective {
 
   Tensor operator()(const Tensor& embedding, const Tensor& pixels, const std::vector<int64_t>& labels, StepMetrics& m) {
     Tensor target, loss;
-    auto add_term = [&](const Tensor& term) { loss = loss.defined() ? add(loss, term) : term; };
+    auto add_term = [&](const Tensor& term) { loss = loss ? add(loss, term) : term; };
     if (teacher_) {
       NoGrad quiet;
       target = run(teacher_->graph, teacher_->tensors, {pixels})[0];
@@ -159,7 +159,9 @@ void take_step(const Tensor& loss, nn::Optimiser& optimiser, losses::Head* head,
   if (head) wanted.push_back(head->rows());
   Tensors gradients = grad(loss, wanted);
   if (head) {
-    head->step(gradients.back(), {.lr = m.lr, .momentum = r.momentum, .weight_decay = r.weight_decay});
+    SgdAttrs sgd;
+    sgd.lr = m.lr, sgd.momentum = r.momentum, sgd.weight_decay = r.weight_decay;
+    head->step(gradients.back(), sgd);
     gradients.pop_back();
   }
   optimiser.set_lr(m.lr);
@@ -171,13 +173,12 @@ void take_step(const Tensor& loss, nn::Optimiser& optimiser, losses::Head* head,
 }  // namespace
 
 Json to_json(const StepMetrics& m) {
-  return {{"step", m.step}, {"epoch", m.epoch},         {"loss", m.loss},           {"l_pos", m.l_pos},   {"l_neg", m.l_neg}, {"mse", m.mse},
-          {"ce", m.ce},     {"grad_norm", m.grad_norm}, {"positives", m.positives}, {"images", m.images}, {"lr", m.lr}};
+  return {{"step", m.step},           {"epoch", m.epoch},   {"loss", m.loss}, {"l_pos", m.l_pos},
+          {"l_neg", m.l_neg},         {"mse", m.mse},       {"ce", m.ce},     {"grad_norm", m.grad_norm},
+          {"positives", m.positives}, {"images", m.images}, {"lr", m.lr}};
 }
 
-int64_t checkpoint_step(const std::string& file) {
-  return std::filesystem::exists(file) ? step_of(io::read_safetensors(file), file) : 0;
-}
+int64_t checkpoint_step(const std::string& file) { return std::filesystem::exists(file) ? step_of(io::read_safetensors(file), file) : 0; }
 
 void fit(Model& network, const Model* teacher, const data::Dataset& set, const EpochBatches& epoch_batches, const Recipe& recipe,
          const Checkpoint& checkpoint, const AfterStep& after_step) {

@@ -45,7 +45,7 @@ Json to_json(const StepMetrics&);
 
 // Where and how often to save; what the run was started with, so that another run's checkpoint is refused.
 struct Checkpoint {
-  std::string file;   // empty: none
+  std::string file;  // empty: none
   std::string config;
   int64_t every = 50;  // steps
   bool resume = false;
@@ -57,7 +57,7 @@ using AfterStep = std::function<void(const StepMetrics&)>;
 // Trains in training mode (batch statistics, running ranges); the network's tensors change in place. `teacher` may be null where no
 // term needs one. Steps count from 1, over all epochs. Error if the loss is no longer finite.
 void fit(Model& network, const Model* teacher, const data::Dataset&, const EpochBatches&, const Recipe&, const Checkpoint& = {},
-            const AfterStep& = {});
+         const AfterStep& = {});
 
 // The last step that a checkpoint holds, 0 if there is no such file.
 int64_t checkpoint_step(const std::string& file);
