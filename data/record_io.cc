@@ -45,7 +45,7 @@ std::string pack(const ImageRecord& r) {
   return out + r.bytes;
 }
 
-ImageRecord unpack(std::string_view payload, const std::string& where) {
+ImageRecord unpack(std::string_view payload, const std::string& where, uint32_t most) {
   Cursor in(payload, where);
   const auto real = [&] {
     const auto bits = uint32_t(in.number(4, "a label"));
@@ -58,8 +58,9 @@ ImageRecord unpack(std::string_view payload, const std::string& where) {
   r.labels = {real()};
   r.id = in.number(8, "an id"), r.id2 = in.number(8, "an id");
   if (r.flag > 0) {
-    if (r.flag > in.left() / 4) in.fail(0, cat("expected ", r.flag, " labels, found ", in.left(), " bytes"));
-    r.labels.resize(r.flag);
+    const uint32_t count = std::min(r.flag, most);
+    if (count > in.left() / 4) in.fail(0, cat("expected ", count, " labels, found ", in.left(), " bytes"));
+    r.labels.resize(count);
     for (float& label : r.labels) label = real();
   }
   r.bytes = in.take(in.left(), "an image");

@@ -16,12 +16,13 @@ namespace vitrine::data {
 
 struct ImageRecord {
   uint32_t flag = 0;          // number of labels where it is not 0
-  std::vector<float> labels;  // one at least, unless damaged
+  std::vector<float> labels;  // at least one when read
   uint64_t id = 0, id2 = 0;
   std::string bytes;  // of the image; empty in records that only describe others
 };
-std::string pack(const ImageRecord& record);  // flag follows from labels: 0 for one of them, unless record.flag says otherwise
-ImageRecord unpack(std::string_view payload, const std::string& where);
+std::string pack(const ImageRecord& record);  // `flag` as there are labels; one label needs none, unless record.flag is set
+// The first `most` labels only, which the beginning of a record is enough for.
+ImageRecord unpack(std::string_view payload, const std::string& where, uint32_t most = UINT32_MAX);
 
 // Key and offset of each record, ascending by key.
 using RecordIndex = std::vector<std::pair<uint64_t, uint64_t>>;

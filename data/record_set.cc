@@ -71,10 +71,7 @@ uint64_t RecordSet::offset_of(uint64_t key, const RecordIndex& index) const {
 }
 
 ImageRecord RecordSet::header_of(uint64_t offset) const {
-  const std::string where = cat(reader_.path, ": record at byte ", offset);
-  std::string bytes = reader_.read(offset, kHeaderBytes);
-  const uint64_t flag = Cursor(bytes, where).number(4, "an image record");
-  return unpack(flag <= 2 ? bytes : reader_.read(offset), where);
+  return unpack(reader_.read(offset, kHeaderBytes), cat(reader_.path, ": record at byte ", offset), 2);
 }
 
 int64_t RecordSet::label_of(const ImageRecord& record, uint64_t offset) const {

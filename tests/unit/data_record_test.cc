@@ -135,6 +135,14 @@ TEST(RecordSet, WithoutRecord0EveryRecordIsAnImage) {
   }
 }
 
+TEST(RecordSet, OfSeveralLabelsTheFirstCounts) {
+  const Scratch scratch;
+  RecordWriter writer(scratch / "train");
+  writer.write(1, pack({.labels = {3, 0.5, 7, -1}, .id = 1}));
+  writer.finish();
+  EXPECT_EQ(labels(RecordSet(scratch / "train.rec")), (std::vector<int64_t>{3}));
+}
+
 TEST(RecordSet, ImagesOutsideAllIdentitiesHaveTheirOwnLabel) {
   const Scratch scratch;
   EXPECT_EQ(labels(RecordSet(write_set(scratch, {7, 7, 3}, {{1, 3}, {2, 2}}))), (std::vector<int64_t>{7, 7, 3}));
