@@ -10,7 +10,7 @@
 #include "quant/ops/fake_quant.h"
 #include "quant/placement.h"
 #include "tests/recipe.h"
-#include "tools/distill.h"
+#include "tools/training.h"
 
 namespace vitrine::quant {
 namespace {
