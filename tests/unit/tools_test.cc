@@ -62,9 +62,8 @@ TEST(Tools, WrongUsageIsExitCodeTwo) {
   EXPECT_EQ(vitrine({"info"}).code, 2);
   EXPECT_EQ(vitrine({"info", "iresnet18", "--thread", "x"}).code, 2);
   EXPECT_EQ(vitrine({"info", "iresnet18", "--threads", "-1"}).code, 2);
-  EXPECT_EQ(vitrine({"quantize", "mobilefacenet", "--data", "/no/such/folder"}).code, 2);
   EXPECT_EQ(vitrine({"--help"}).code, 0);
-  for (const std::string name : {"align", "convert", "demo", "embed", "eval", "info", "quantize"})
+  for (const std::string name : {"align", "convert", "demo", "embed", "eval", "info", "quantize", "train"})
     EXPECT_EQ(vitrine({name, "--help"}).code, 0) << name;
 }
 
@@ -80,7 +79,11 @@ TEST(Tools, BadInputIsOneClearLineAndExitCodeOne) {
   expect_failure({"convert", "mobilefacenet", scratch / "m.safetensors", "--crop", "112x96"}, "the network takes 112x112");
   expect_failure({"embed", "mobilefacenet", junk, "--out", scratch / "e.npy"}, "junk.pth: ");
   expect_failure({"embed", "mobilefacenet", "--out", scratch / "e.npy"}, "expected either IMAGES or --tensor");
-  expect_failure({"eval", "mobilefacenet", "lfw"}, "expected --data");
+  expect_failure({"eval", "mobilefacenet", "lfw"}, "name its list with --pairs");
+  expect_failure({"eval", "mobilefacenet", "lfw", "--pairs", "tests/golden/eval/pairs.txt"}, "expected --data");
+  expect_failure({"quantize", "mobilefacenet", "--data", "/no/such/folder"}, "/no/such/folder: ");
+  expect_failure({"quantize", "mobilefacenet", "--data", "synthetic:3y4"}, "expected synthetic:<identities>x<images>");
+  expect_failure({"quantize", "mobilefacenet", "--data", "synthetic:3x4", "--finetune", "ekd+x", "--out", scratch / "r"}, "'ekd+x'");
   expect_failure({"align", "--images", scratch.path, "--landmarks", scratch.write("l.txt", "a.jpg 1 2 3\n"), "--out", scratch / "o"},
                  "l.txt:1: ");
   expect_failure({"align", "--images", scratch.path, "--out", scratch / "o", "--landmarks",
