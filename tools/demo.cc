@@ -2,6 +2,7 @@
 // every model on four lists of people that no training saw, prints the paper's Table 1 for it and writes a page to look at.
 #include <cstdio>
 #include <map>
+#include <numeric>
 
 #include "data/codec.h"
 #include "nn/io/model_file.h"
@@ -21,16 +22,22 @@ namespace {
 struct Options {
   std::string out = "runs/demo";
   bool quick = false;
-  int64_t seeds = 1;
 };
 
 // What differs between the demo of some minutes and the quick one.
 struct Scale {
-  int64_t identities, images, epochs, batch, pairs;
+  int64_t identities, images, epochs, pairs;
+  int64_t adapt;  // identities that students see: little data is the point
   std::vector<std::string> bits;
 };
-const Scale kFull{1200, 10, 8, 64, 1200, {"w8a8", "w6a6", "w4a4"}};
-const Scale kQuick{200, 8, 4, 64, 400, {"w4a4"}};
+const Scale kFull{600, 10, 6, 800, 160, {"w8a8", "w6a6", "w4a4"}};
+const Scale kQuick{200, 8, 4, 200, 100, {"w4a4"}};
+
+std::vector<int64_t> first(int64_t n) {
+  std::vector<int64_t> indices(static_cast<size_t>(n));
+  std::iota(indices.begin(), indices.end(), 0);
+  return indices;
+}
 
 constexpr int64_t kSide = 56;  // the teacher's input: a quarter of a crop's pixels
 constexpr const char* kMethods[] = {"none", "mse", "ekd", "ekd+ce"};
@@ -49,6 +56,7 @@ struct Demo {
   RunRecord record;
   data::SyntheticSet rendered;
   data::CachedSet train;
+  data::SubsetView adapt;
   std::vector<Benchmark> lists;
   std::vector<Row> rows;
   std::vector<NamedTrials> roc;  // of the first list
@@ -59,7 +67,8 @@ struct Demo {
         scale(o.quick ? kQuick : kFull),
         record(o.out, c),
         rendered(c.seed, 0, scale.identities, scale.images),
-        train(rendered, int64_t{1} << 30) {
+        train(rendered, int64_t{1} << 30),
+        adapt(train, first(scale.adapt * scale.images)) {
     for (data::PairKind kind : data::kPairKinds) {
       Benchmark b = synthetic_benchmark(kind, c.seed, scale.pairs);
       b.images = std::make_shared<data::CachedSet>(*pool_.emplace_back(b.images), int64_t{1} << 30);
@@ -98,8 +107,8 @@ Model Demo::teacher() {
   r.objective.head = {.margin = {.m2 = 0, .m3 = 0.3, .scale = 32}, .seed = c.seed};
   r.schedule = {.kind = nn::Schedule::Kind::cosine, .base = 0.1};
   r.epochs = scale.epochs;
-  fit(m, nullptr, train,
-      [&](int64_t epoch) { return data::shuffled_batches(train.size(), scale.batch, c.seed, static_cast<uint64_t>(epoch)); }, r, {});
+  fit(m, nullptr, train, [&](int64_t epoch) { return data::shuffled_batches(train.size(), 64, c.seed, static_cast<uint64_t>(epoch)); }, r,
+      {});
   io::save_model(record.path("teacher.safetensors"), m);
   record.output("teacher.safetensors");
   return m;
@@ -109,18 +118,18 @@ void Demo::student(const Model& teacher, const std::string& bits, const std::str
   Model m = quant::quantface(teacher, quant::parse_bits(bits));
   int64_t images = 0;
   if (method == "none") {
-    auto batches = data::shuffled_batches(train.size(), 64, c.seed, 0, false);
+    auto batches = data::shuffled_batches(adapt.size(), 64, c.seed, 0, false);
     batches.resize(std::min<size_t>(batches.size(), 20));
     images = static_cast<int64_t>(batches.size()) * 64;
-    calibrate(m, train, batches);
+    calibrate(m, adapt, batches);
   } else {
     Recipe r;
     r.objective.terms = method;
     r.objective.head = {.margin = {.m2 = 0, .m3 = 0.3, .scale = 32}, .seed = c.seed};
     r.schedule.base = 0.01;
-    images = train.size();
-    fit(m, &teacher, train,
-        [&](int64_t epoch) { return data::balanced_batches(data::labels(train), c.seed, static_cast<uint64_t>(epoch)); }, r, {});
+    images = adapt.size();
+    fit(m, &teacher, adapt,
+        [&](int64_t epoch) { return data::balanced_batches(data::labels(adapt), c.seed, static_cast<uint64_t>(epoch)); }, r, {});
   }
   const std::string file = cat(bits, "-", method, ".safetensors");
   io::save_model(record.path(file), m);
