@@ -67,11 +67,6 @@ void gradient_moments(const double* g, const double* x, int64_t rows, int64_t c,
 }
 
 template <class T>
-T reciprocal_std(T var, double eps) {
-  return static_cast<T>(1.0 / std::sqrt(static_cast<double>(var) + eps));
-}
-
-template <class T>
 void apply_affine(const T* x, T* y, int64_t rows, int64_t c, const T* mean, const T* scale, const T* beta) {
   parallel_for(rows, cpu::row_grain(c),
                [&](int64_t begin, int64_t end) { normalize(x + begin * c, y + begin * c, end - begin, c, mean, scale, beta); });
@@ -83,7 +78,7 @@ KernelFor eval_kernel("batch_norm", Device::cpu, [](const Call& call) {
     int64_t c = call.in[0].shape().back(), rows = call.in[0].shape().rows();
     const T *gamma = call.in[1].data<T>(), *var = call.in[4].data<T>();
     std::vector<T> scale(c);
-    for (int64_t k = 0; k < c; ++k) scale[k] = gamma[k] * reciprocal_std(var[k], call.as<BatchNormAttrs>().eps);
+    for (int64_t k = 0; k < c; ++k) scale[k] = batch_norm_scale(gamma[k], var[k], call.as<BatchNormAttrs>().eps);
     apply_affine(call.in[0].data<T>(), call.out[0].data<T>(), rows, c, call.in[3].data<T>(), scale.data(), call.in[2].data<T>());
   });
 });
