@@ -19,7 +19,7 @@ struct Meta {
   Dtype dtype = Dtype::f32;
   Device device = Device::cpu;
   int64_t numel() const { return shape.numel(); }
-  int64_t nbytes() const;  // rows of the last axis are padded to whole blocks
+  int64_t nbytes() const;  // packed codes are one stream of bits, whatever the shape, and end with a whole byte
   bool operator==(const Meta&) const = default;
 };
 std::string str(const Meta&);  // "f32[2,3]"
