@@ -16,7 +16,12 @@ struct I {
   static I load(const int32_t* p) { return {_mm512_loadu_si512(p)}; }
   static I set(int32_t v) { return {_mm512_set1_epi32(v)}; }
   static I codes(const uint8_t* p, int64_t n) { return {_mm512_cvtepu8_epi32(_mm_maskz_loadu_epi8(first_lanes(n), p))}; }
-  void store_codes(uint8_t* p, int64_t n) const { _mm512_mask_cvtepi32_storeu_epi8(p, first_lanes(n), r); }
+  void store_codes(uint8_t* p, int64_t n) const {
+    if (n == kQOutputs)  // masked stores are slow on some machines
+      _mm_storeu_si128(reinterpret_cast<__m128i*>(p), _mm512_cvtepi32_epi8(r));
+    else
+      _mm512_mask_cvtepi32_storeu_epi8(p, first_lanes(n), r);
+  }
   I operator+(I b) const { return {_mm512_add_epi32(r, b.r)}; }
   I operator*(I b) const { return {_mm512_mullo_epi32(r, b.r)}; }
   I dot(const uint8_t* a, const uint8_t* b, const QLine* w) const {
