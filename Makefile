@@ -28,7 +28,8 @@ LDLIBS := -ljpeg -lpng -lzip -lprotobuf -lpthread
 # Files of one instruction set carry it in their name and are the only ones compiled for it.
 ISA.avx2 := -mavx2 -mfma
 ISA.avx512 := -mavx512f -mavx512dq -mavx512bw -mavx512vl -mfma
-isa = $(foreach i,avx2 avx512,$(if $(filter %_$(i).cc,$(1)),$(ISA.$(i))))
+ISA.vnni := $(ISA.avx512) -mavx512vnni
+isa = $(foreach i,avx2 avx512 vnni,$(if $(filter %_$(i).cc,$(1)),$(ISA.$(i))))
 
 COMMIT := $(shell git rev-parse --short=12 HEAD 2>/dev/null || echo unknown)$(shell git diff --quiet HEAD 2>/dev/null || echo +changes)
 

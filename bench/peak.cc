@@ -39,7 +39,7 @@ bool& use_cpu_time() {
 }
 
 double fma_peak() {
-  auto rounds = cpu::best_isa() == cpu::Isa::avx512 ? fma_rounds_avx512 : fma_rounds_avx2;
+  auto rounds = cpu::best_isa() >= cpu::Isa::avx512 ? fma_rounds_avx512 : fma_rounds_avx2;
   if (cpu::best_isa() == cpu::Isa::plain) return 0;
   return best_rate([&](int) {
     volatile float sink;
@@ -51,7 +51,7 @@ double fma_peak() {
 }
 
 double read_bandwidth() {
-  auto read = cpu::best_isa() == cpu::Isa::avx512 ? read_all_avx512 : read_all_avx2;
+  auto read = cpu::best_isa() >= cpu::Isa::avx512 ? read_all_avx512 : read_all_avx2;
   if (cpu::best_isa() == cpu::Isa::plain) return 0;
   constexpr int64_t kFloats = int64_t{64} << 20;  // 256 MB in all
   std::vector<float> memory(kFloats, 1.0f);
