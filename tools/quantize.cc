@@ -25,13 +25,16 @@ struct Options {
   double lr = 0.001, ce_weight = 1, fraction = 1, momentum = 0.9, weight_decay = 5e-4, clip = 5;
 };
 
+// Calibration looks at images as they are.
+data::Batches draw_calibration(const Options& o, const data::Dataset& set, uint64_t seed) {
+  auto all = data::shuffled_batches(set.size(), std::min(o.batch, set.size()), seed, 0, false);
+  if (static_cast<int64_t>(all.size()) > o.calibration) all.resize(o.calibration);
+  return all;
+}
+
 data::Batches draw(const Options& o, const data::Dataset& set, uint64_t seed, int64_t epoch) {
   if (!o.batches.empty()) return data::read_batches(o.batches, set.size());
-  if (o.finetune == "none") {  // calibration looks at images as they are
-    auto all = data::shuffled_batches(set.size(), std::min(o.batch, set.size()), seed, 0, false);
-    if (static_cast<int64_t>(all.size()) > o.calibration) all.resize(o.calibration);
-    return all;
-  }
+  if (o.finetune == "none") return draw_calibration(o, set, seed);
   bool balanced = o.sampler == "balanced" || (o.sampler == "auto" && o.finetune.starts_with("ekd"));
   if (!balanced) return data::shuffled_batches(set.size(), o.batch, seed, epoch);
   CHECK(o.batch % 8 == 0, "--batch ", o.batch,
@@ -85,16 +88,21 @@ struct Trained {
   double loss = 0, seconds = 0;
 };
 
+void prepare(Model& student, const data::Dataset& set, const data::Batches& batches, const Options& o) {
+  if (o.bn_reestimate) reestimate_batch_norm(student, set, batches, rule_of(o));
+  calibrate(student, set, batches, rule_of(o));
+}
+
 Trained train(Model& student, const Model& teacher, const data::Dataset& set, const Options& o, uint64_t seed, RunRecord& record) {
   Trained t;
   Stopwatch watch;
   if (o.finetune == "none") {
     auto batches = draw(o, set, seed, 0);
-    if (o.bn_reestimate) reestimate_batch_norm(student, set, batches, rule_of(o));
-    calibrate(student, set, batches, rule_of(o));
+    prepare(student, set, batches, o);
     t.steps = static_cast<int64_t>(batches.size());
     for (auto& b : batches) t.images += static_cast<int64_t>(b.size());
   } else {
+    if (o.bn_reestimate) prepare(student, set, draw_calibration(o, set, seed), o);
     const Checkpoint checkpoint{record.path("checkpoint.safetensors"), record.fingerprint(), o.checkpoint_every, o.resume};
     fit(
         student, &teacher, set, [&](int64_t epoch) { return draw(o, set, seed, epoch); }, recipe_of(o, seed), checkpoint,
@@ -108,7 +116,6 @@ Trained train(Model& student, const Model& teacher, const data::Dataset& set, co
 }
 
 Json quantize(Options o, const Common& c) {
-  CHECK(!o.bn_reestimate || o.finetune == "none", "--bn-reestimate: only with --finetune none; fine-tuning does so in passing");
   if (o.out.empty()) o.out = cat("runs/", std::filesystem::path(o.teacher).stem().string(), "-", o.bits, "-", o.finetune);
   Model teacher = nn::open_model(o.teacher, c.seed);
   Model student = (o.scheme == "integer" ? quant::integer : quant::quantface)(teacher, spec_of(o));
@@ -171,11 +178,14 @@ Command command("quantize", "fake-quantize a network and fine-tune it towards it
   app.add_option("--ste", o->ste, "gradients outside a range pass (identity, as published) or not (clipped)")
       ->check(CLI::IsMember({"identity", "clipped"}))
       ->capture_default_str();
-  app.add_flag("--bn-reestimate", o->bn_reestimate, "with --finetune none: BatchNorm's statistics anew, in the quantized network");
+  app.add_flag("--bn-reestimate", o->bn_reestimate,
+               "BatchNorm's statistics and all ranges anew from the calibration batches, before fine-tuning too");
   app.add_option("--sampler", o->sampler, "balanced (half at random, half identities of 4), shuffled, or auto: balanced for ekd")
       ->check(CLI::IsMember({"auto", "balanced", "shuffled"}))
       ->capture_default_str();
-  app.add_option("--calibration", o->calibration, "batches for --finetune none")->check(CLI::PositiveNumber)->capture_default_str();
+  app.add_option("--calibration", o->calibration, "batches for --finetune none and --bn-reestimate")
+      ->check(CLI::PositiveNumber)
+      ->capture_default_str();
   app.add_option("--fraction", o->fraction, "part of the images to use, chosen by the seed")
       ->check(CLI::Range(0.0, 1.0))
       ->capture_default_str();
