@@ -7,6 +7,7 @@
 #include "engine/graph/rewrite.h"
 #include "nn/io/safetensors.h"
 #include "nn/network.h"
+#include "quant/ops/norm_chain.h"
 #include "quant/placement.h"
 #include "tools/progress.h"
 
@@ -184,6 +185,7 @@ void fit(Model& network, const Model* teacher, const data::Dataset& set, const E
          const Checkpoint& checkpoint, const AfterStep& after_step) {
   Graph frozen = with_batch_statistics(network.graph), tracking = quant::with_running_ranges(frozen, recipe.ranges);
   if (recipe.clipped) frozen = quant::with_clipped_gradients(frozen), tracking = quant::with_clipped_gradients(tracking);
+  frozen = quant::with_norm_chains(frozen), tracking = quant::with_norm_chains(tracking);
   auto optimiser = make_optimiser(network, recipe);
   const auto labels = data::labels(set);
   const int64_t classes = labels.empty() ? 0 : *std::max_element(labels.begin(), labels.end()) + 1;
