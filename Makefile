@@ -78,7 +78,7 @@ $(BUILD)/bin/tests: $(LIB_OBJ) $(TOOL_LIB_OBJ) $(call obj,$(TESTS) $(TEST_SUPPOR
 $(BUILD)/bin/tests: LDLIBS += -lgtest
 $(BUILD)/bin/fuzz: $(LIB_OBJ) $(call obj,$(TEST_SUPPORT) tests/fuzz/fuzz.cc)
 $(BUILD)/bin/bench: $(LIB_OBJ) $(TOOL_LIB_OBJ) $(call obj,$(BENCHES))
-$(BUILD)/bin/bench: LDLIBS += -lbenchmark
+$(BUILD)/bin/bench: LDLIBS += -lbenchmark $(if $(wildcard /usr/include/oneapi/dnnl/dnnl.hpp),-ldnnl)
 $(BUILD)/bin/%:
 	@mkdir -p $(@D)
 	@echo "link $@"
