@@ -20,7 +20,7 @@ namespace {
 constexpr int64_t kBlockBytes = 256 << 10;  // of a block's source: with a panel of weights it stays in a 1 MB L2
 constexpr int64_t kMinPixels = 98;          // of a block: fewer, and fetching the weights from L3 would show
 constexpr int64_t kTasksPerThread = 4;
-constexpr int64_t kPanel = 2 * kQOutputs;
+constexpr int64_t kPanelOutputs = 2 * kQOutputs;
 constexpr int64_t kDepthwisePixels = 64;  // whose sources stay in L1 while the channels pass
 
 // How the output is cut: into images or, where these are large, each image into rows. Sizes of blocks differ by one at most.
@@ -90,14 +90,14 @@ QConv::QConv(const ConvShape& s, const QWeights& w, const uint8_t* x, int32_t x_
   cols_ = in_place_ ? s_.w : (s.ow - 1) * s.stride_w + (s.kw - 1) * s.dilation_w + 1;
 
   // Vectors are copied to where they can be read beyond their end; so kernels need no tails.
-  const int64_t pitch = s.o + kPanel, most = s.kh * s.kw + 1;
+  const int64_t pitch = s.o + kPanelOutputs, most = s.kh * s.kw + 1;
   auto* to = static_cast<int32_t*>(scratch_bytes(Slot::weights, 8 * most + 4 * 9 * pitch));
   starts_ = reinterpret_cast<int64_t*>(to);
   to += 2 * most;
   for (const float** v : {&e_.mult, &e_.add, &e_.slope, &e_.post_mult, &e_.post_add, &e_.second_mult, &e_.second_add}) {
     if (!*v) continue;
     *v = static_cast<const float*>(std::memcpy(to, *v, s.o * 4));
-    std::memset(to + s.o, 0, kPanel * 4);
+    std::memset(to + s.o, 0, kPanelOutputs * 4);
     to += pitch;
   }
   for (int64_t o = 0; o < s.o; ++o) to[o] = static_cast<int32_t>(-uint32_t(x_zero) * uint32_t(w.sum_[o]));
@@ -113,7 +113,7 @@ void QConv::run() const {
   if (s_.y_numel() == 0) return;
   const Cut cut(s_);
   const int64_t blocks = cut.images * cut.rows;
-  const int64_t panels = depthwise_ ? chunk_count(s_.c, kQOutputs) : s_.groups * chunk_count(s_.group_out(), kPanel);
+  const int64_t panels = depthwise_ ? chunk_count(s_.c, kQOutputs) : s_.groups * chunk_count(s_.group_out(), kPanelOutputs);
   const int64_t parts = std::clamp<int64_t>(chunk_count(kTasksPerThread * threads(), blocks), 1, panels);
   parallel_chunks(blocks * parts, [&](int64_t task) {
     const Block b(s_, cut, task / parts);
@@ -182,7 +182,8 @@ void QConv::sum_windows(const Block& b, Source& source, int64_t rows) const {
 }
 
 void QConv::panel(const Source& source, int64_t index, int64_t at) const {
-  const int64_t out = s_.group_out(), per_group = chunk_count(out, kPanel), group = index / per_group, first = index % per_group * kPanel;
+  const int64_t out = s_.group_out(), per_group = chunk_count(out, kPanelOutputs), group = index / per_group,
+                first = index % per_group * kPanelOutputs;
   const int64_t blocks = std::min<int64_t>(2, chunk_count(out - first, kQOutputs)), depth = runs_.count * runs_.length();
   const QLine* lines = w_.lines_.data() + depth * (group * chunk_count(out, kQOutputs) + first / kQOutputs);
   const int64_t pieces = chunk_count(source.pixels, k_.pixels);
