@@ -2,11 +2,13 @@
 #include <filesystem>
 #include <optional>
 
+#include "engine/graph/fuse.h"
 #include "eval/report.h"
 #include "nn/io/npy.h"
 #include "nn/network.h"
 #include "tools/benchmarks.h"
 #include "tools/command.h"
+#include "tools/inference.h"
 #include "tools/report.h"
 #include "tools/run_record.h"
 
@@ -16,14 +18,14 @@ namespace {
 struct Options {
   std::string model, data, pairs, embeddings, names, out;
   std::vector<std::string> benchmarks, bins;
-  bool flip = true, folds_by_class = false;
+  bool flip = true, folds_by_class = false, exact = false;
 };
 
 Json evaluate(const Options& o, const Common& c) {
   CHECK(!o.benchmarks.empty() || !o.bins.empty(), "eval: expected a benchmark, or --bin FILE.bin");
   CHECK(o.embeddings.empty() || o.benchmarks.size() + o.bins.size() == 1, "--embeddings goes with one benchmark");
   std::optional<Model> model;
-  if (o.embeddings.empty()) model = nn::open_model(o.model, c.seed);
+  if (o.embeddings.empty()) model = fused(nn::open_model(o.model, c.seed), o.exact ? Fusion::bits : Fusion::free);
   std::vector<eval::ReportRow> rows;
   Json list = Json::array();
   std::vector<NamedTrials> roc;
@@ -67,6 +69,7 @@ Command command("eval", "verification accuracy: ten folds, 400 thresholds", [](C
   app.add_flag("--flip,!--no-flip", o->flip, "add the embedding of the mirrored image");
   app.add_flag("--folds-by-class", o->folds_by_class,
                "deal same and different pairs of a .bin out to the folds separately: for files with all same pairs first");
+  app.add_flag("--exact", o->exact, kExactHelp);
   return [o](const Common& c) { return evaluate(*o, c); };
 });
 

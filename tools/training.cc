@@ -4,6 +4,7 @@
 #include <cmath>
 #include <filesystem>
 
+#include "engine/graph/fuse.h"
 #include "engine/graph/rewrite.h"
 #include "nn/io/safetensors.h"
 #include "nn/network.h"
@@ -49,7 +50,8 @@ namespace {
 // What a step minimises, with the state of its terms.
 class Objective {
  public:
-  Objective(const ObjectiveOptions& o, const Model* teacher, int64_t classes, int64_t dim) : options_(o), teacher_(teacher), ekd_(o.ekd) {
+  Objective(const ObjectiveOptions& o, const Model* teacher, int64_t classes, int64_t dim) : options_(o), ekd_(o.ekd) {
+    if (teacher) teacher_ = fused(*teacher);
     for (size_t begin = 0; begin <= o.terms.size();) {
       const size_t end = std::min(o.terms.find('+', begin), o.terms.size());
       const std::string term = o.terms.substr(begin, end - begin);
@@ -104,7 +106,7 @@ class Objective {
 
  private:
   ObjectiveOptions options_;
-  const Model* teacher_;
+  std::optional<Model> teacher_;  // in its inference form
   losses::Ekd ekd_;
   std::optional<losses::Head> head_;
   bool with_ekd_ = false, with_mse_ = false, with_ce_ = false;

@@ -83,20 +83,22 @@ INLINE void input_at(const WinogradInput<T>& t, int64_t c, typename V::Mask m) {
   }
 }
 
-template <class V, class T>
+template <class V, bool Whole, class T>
 INLINE void output_at(const WinogradOutput<T>& t, int64_t c, typename V::Mask m) {
+  const int64_t height = Whole ? kOut : t.rows, width = Whole ? kOut : t.cols;
   V rows[kPatch][kPatch];
   for (int r = 0; r < kPatch; ++r) {
 #pragma GCC unroll 6
     for (int k = 0; k < kPatch; ++k) rows[r][k] = V::load(t.m + (r * kPatch + k) * t.m_plane + c, m);
     from_points(rows[r]);
   }
-  for (int k = 0; k < t.cols; ++k) {
+  for (int k = 0; k < width; ++k) {
     V column[kPatch];
 #pragma GCC unroll 6
     for (int r = 0; r < kPatch; ++r) column[r] = rows[r][k];
     from_points(column);
-    for (int r = 0; r < t.rows; ++r) {
+#pragma GCC unroll 4
+    for (int r = 0; r < height; ++r) {
       T* at = t.y + r * t.y_row + k * t.y_pixel + c;
       finished(*t.finish, column[r], c, at, m).store(at, m);
     }
@@ -109,7 +111,9 @@ void winograd_input(const WinogradInput<T>& t) {
 }
 template <class V, class T>
 void winograd_output(const WinogradOutput<T>& t) {
-  for (int64_t c = 0; c < t.channels; c += V::lanes) output_at<V>(t, c, V::mask(t.channels - c));
+  const bool whole = t.rows == kOut && t.cols == kOut;
+  for (int64_t c = 0; c < t.channels; c += V::lanes)
+    whole ? output_at<V, true>(t, c, V::mask(t.channels - c)) : output_at<V, false>(t, c, V::mask(t.channels - c));
 }
 
 #undef INLINE
