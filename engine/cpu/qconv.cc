@@ -185,14 +185,25 @@ void QConv::panel(const Source& source, int64_t index, int64_t at) const {
   const int64_t out = s_.group_out(), per_group = chunk_count(out, kPanelOutputs), group = index / per_group,
                 first = index % per_group * kPanelOutputs;
   const int64_t blocks = std::min<int64_t>(2, chunk_count(out - first, kQOutputs)), depth = runs_.count * runs_.length();
-  const QLine* lines = w_.lines_.data() + depth * (group * chunk_count(out, kQOutputs) + first / kQOutputs);
+  const int64_t line = depth * (group * chunk_count(out, kQOutputs) + first / kQOutputs);
+  QTile t{source.x + group * s_.group_in(), source.pixel, starts_, runs_.count, runs_.length(), w_.lines_.data() + line, blocks, finish_};
+  t.finish.first = group * out + first, t.finish.outputs = out - first, t.finish.at = at + t.finish.first;
+  t.finish.window = source.window ? source.window + group * source.pixels : nullptr;
+  if (w_.planes_) {
+    t.w = w_.lines_.data() + line / 4 * w_.planes_;
+    if (source.pixels == 1) return k_.product[w_.planes_ - 1][blocks - 1](t);
+    auto* lines = static_cast<QLine*>(scratch_bytes(Slot::panel, depth * blocks * static_cast<int64_t>(sizeof(QLine))));
+    k_.unpack[w_.planes_ - 1](t.w, depth * blocks, lines);
+    t.w = lines;
+  }
+  const QTile panel = t;
   const int64_t pieces = chunk_count(source.pixels, k_.pixels);
   for (int64_t b = 0; b < blocks; b += k_.blocks)
     for (int64_t i = 0; i < pieces; ++i) {
-      const int64_t p = source.pixels * i / pieces, count = source.pixels * (i + 1) / pieces - p, o = first + b * kQOutputs;
-      QTile t{source.x + group * s_.group_in(), source.pixel + p, starts_, runs_.count, runs_.length(), lines + b, blocks, finish_};
-      t.finish.window = source.window ? source.window + group * source.pixels + p : nullptr;
-      t.finish.first = group * out + o, t.finish.outputs = out - o, t.finish.at = at + p * s_.o + t.finish.first;
+      const int64_t p = source.pixels * i / pieces, count = source.pixels * (i + 1) / pieces - p, o = b * kQOutputs;
+      t.pixel = panel.pixel + p, t.w = panel.w + b;
+      if (source.window) t.finish.window = panel.finish.window + p;
+      t.finish.first = panel.finish.first + o, t.finish.outputs = panel.finish.outputs - o, t.finish.at = panel.finish.at + p * s_.o + o;
       k_.tile[std::min(k_.blocks, blocks - b) - 1][count](t);
     }
 }

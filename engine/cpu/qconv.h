@@ -35,18 +35,20 @@ class QWeights {
  public:
   QWeights() = default;
   // bits: 2 to 8, codes lie in [-2^(bits-1), 2^(bits-1)). zero: o values or null (all 0), |zero| < 2^14. Of the shape only what describes
-  // the weights is read. Throws Error where a code does not fit or a sum could leave i32 (255 * sum of |q + zero| or of |q| >= 2^31).
+  // the weights is read. Throws Error where a code does not fit or a sum could leave i32 (255 * sum of |q + zero| >= 2^31).
   QWeights(const ConvShape&, int bits, const int8_t* codes, const int32_t* zero);
 
  private:
   friend class QConv;
   void pack_dense(const ConvShape&, const int8_t* codes);
   void pack_depthwise(const ConvShape&, const int8_t* codes);
+  void pack_planes(int bits);
   // Dense: per group and panel of 32 outputs [run][four inputs][1 or 2 blocks of 16 outputs]. Depthwise: [16 channels][pair of taps].
   std::vector<QLine> lines_;
   std::vector<int32_t> zero_;  // [o], 0 where codes and zero together fit into s8 and are the lines' codes
   std::vector<int32_t> sum_;   // [o] of all q + zero
   bool window_ = false;        // some zero_ is not 0: sums of x over the window are needed
+  int64_t planes_ = 0;         // lines per four lines of a large matrix of few bits, else 0: not packed
 };
 
 // x_zero: 0 to 255. y must not overlap x.

@@ -50,10 +50,20 @@ struct QDepthwise {
   QFinish finish;
 };
 
+// Weights of at most 6 bits in planes, as unsigned numbers: four lines follow from one to three.
+//   2 bits  one line of pairs: number i of line j is bits 2j, 2j + 1 of byte i
+//   4 bits  two lines of nibbles: number i of line j is the low or high (j odd) half of byte i of line j / 2
+//   6 bits  two lines of nibbles, the low four bits, and one of pairs, the high two
+constexpr int64_t kQPlanes = 3;
+constexpr int64_t planes(int bits) { return bits <= 2 ? 1 : bits <= 4 ? 2 : 3; }
+
 struct QKernels {
   int64_t blocks, pixels;                      // of a tile, at most
   void (*tile[2][kQMaxPixels])(const QTile&);  // [blocks - 1][pixels]
   void (*depthwise)(const QDepthwise&);
+  // A tile of one pixel whose weights are packed in planes, [planes - 1][blocks - 1], and the way back to lines, [planes - 1].
+  void (*product[kQPlanes][2])(const QTile&);
+  void (*unpack[kQPlanes])(const QLine* packed, int64_t lines, QLine* to);
   // sums[i] = sum of the `channels` bytes at x + i * step
   void (*channel_sums)(const uint8_t* x, int64_t step, int64_t count, int64_t channels, int32_t* sums);
 };

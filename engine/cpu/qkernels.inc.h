@@ -68,6 +68,44 @@ void tile(const QTile& t) {
   for (int b = 0; b < Blocks; ++b, f.first += kQOutputs, f.outputs -= kQOutputs, f.at += kQOutputs) finish(f, &sums[0][b], Blocks, Pixels);
 }
 
+// In 16-bit words: there is no shift of bytes, and what crosses from one to the other is masked.
+using Words = uint16_t __attribute__((vector_size(64), may_alias));
+
+template <int Planes>
+void unpack_four(const QLine* packed, QLine* to) {
+  const auto* plane = reinterpret_cast<const Words*>(packed);
+  UNROLL for (int j = 0; j < 4; ++j) {
+    Words number{};
+    if constexpr (Planes == 1) number = plane[0] >> 2 * j & 0x0303;
+    if constexpr (Planes > 1) number = plane[j / 2] >> 4 * (j % 2) & 0x0f0f;
+    if constexpr (Planes == 3) number |= (j < 2 ? plane[2] << (4 - 2 * j) : plane[2] >> (2 * j - 4)) & 0x3030;
+    *reinterpret_cast<Words*>(to + j) = number;
+  }
+}
+
+template <int Planes>
+void unpack(const QLine* packed, int64_t lines, QLine* to) {
+  for (int64_t i = 0; i < lines; i += 4, packed += Planes) unpack_four<Planes>(packed, to + i);
+}
+
+template <int Planes, int Blocks>
+void product(const QTile& t) {
+  Acc acc[4] = {Acc::zero(), Acc::zero(), Acc::zero(), Acc::zero()};  // one per line: shorter chains
+  const QLine* packed = t.w;
+  const uint8_t* x = t.x + t.pixel[0];
+  for (int64_t k = 0; k < t.run_length; k += 4 / Blocks, packed += Planes) {
+    QLine lines[4];
+    unpack_four<Planes>(packed, lines);
+    const uint8_t* at = x + 4 * k;
+    UNROLL for (int j = 0; j < 4; ++j) acc[j].dot(X::load(at + 4 * (j / Blocks)), W::load(lines + j));
+  }
+  QFinish f = t.finish;
+  for (int b = 0; b < Blocks; ++b, f.first += kQOutputs, f.outputs -= kQOutputs, f.at += kQOutputs) {
+    const I sum = Blocks == 2 ? acc[b].sum() + acc[b + 2].sum() : acc[0].sum() + acc[1].sum() + (acc[2].sum() + acc[3].sum());
+    finish(f, &sum, 1, 1);
+  }
+}
+
 void depthwise(const QDepthwise& t) {
   constexpr int64_t kTogether = 4;
   I sums[kTogether];
@@ -107,7 +145,13 @@ constexpr auto entry() {
     nullptr, entry<b, 1>(), entry<b, 2>(), entry<b, 3>(), entry<b, 4>(), entry<b, 5>(), entry<b, 6>(), entry<b, 7>(), entry<b, 8>(), \
         entry<b, 9>(), entry<b, 10>(), entry<b, 11>(), entry<b, 12>(), entry<b, 13>(), entry<b, 14>()                                \
   }
-constexpr QKernels kQKernels = {kBlocks, kPixels, {TILES(1), TILES(2)}, depthwise, channel_sums};
+constexpr QKernels kQKernels = {kBlocks,
+                                kPixels,
+                                {TILES(1), TILES(2)},
+                                depthwise,
+                                {{product<1, 1>, product<1, 2>}, {product<2, 1>, product<2, 2>}, {product<3, 1>, product<3, 2>}},
+                                {unpack<1>, unpack<2>, unpack<3>},
+                                channel_sums};
 
 }  // namespace
 }  // namespace vitrine::cpu

@@ -67,7 +67,9 @@ struct W {
 struct X {
   __m256i r;
   static X load(const uint8_t* p) {
-    return {_mm256_cvtepu8_epi16(_mm_set1_epi32(*reinterpret_cast<const int32_t __attribute__((may_alias, aligned(1)))*>(p)))};
+    int32_t four;
+    __builtin_memcpy(&four, p, 4);
+    return {_mm256_cvtepu8_epi16(_mm_set1_epi32(four))};
   }
 };
 struct Acc {

@@ -14,7 +14,9 @@ struct W {
 struct X {
   __m512i r;
   static X load(const uint8_t* p) {
-    return {_mm512_cvtepu8_epi16(_mm256_set1_epi32(*reinterpret_cast<const int32_t __attribute__((may_alias, aligned(1)))*>(p)))};
+    int32_t four;
+    __builtin_memcpy(&four, p, 4);
+    return {_mm512_cvtepu8_epi16(_mm256_set1_epi32(four))};
   }
 };
 struct Acc {

@@ -96,7 +96,10 @@ struct X {
 struct Acc {
   I r;
   static Acc zero() { return {I::set(0)}; }
-  void dot(X x, W w) { EACH for (int j = 0; j < 4; ++j) r.r[i] += x.p[j] * w.line->byte[4 * i + j]; }
+  void dot(X x, W w) {
+    EACH for (int j = 0; j < 4; ++j) r.r[i] =
+        I::wrap(static_cast<uint32_t>(r.r[i]) + static_cast<uint32_t>(x.p[j] * w.line->byte[4 * i + j]));
+  }
   I sum() const { return r; }
 };
 

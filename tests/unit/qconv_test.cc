@@ -208,6 +208,15 @@ TEST_F(QConvKernels, EqualThePlainLoopsOnEveryInstructionSetAndForAnyNumberOfThr
   }
 }
 
+TEST_F(QConvKernels, LargeMatricesOfFewBits) {
+  for (int bits = 2; bits <= 8; ++bits) {
+    SCOPED_TRACE(bits);
+    compare(Problem(shape(1, 1, 1, 13120, 83, 1, 1, 1, 0), bits, 5, 1), 1);
+    compare(Problem(shape(3, 1, 1, 13120, 83, 1, 1, 1, 0), bits, 5, 2), 2);
+  }
+  compare(Problem(shape(1, 3, 2, 1024, 1030, 1, 1, 2, 1), 6, 5, 3), 3);
+}
+
 TEST_F(QConvKernels, EveryCombinationOfSteps) {
   for (unsigned steps = 0; steps < 16; ++steps) compare(Problem(shape(1, 5, 5, 8, 35, 3, 3, 1, 1), 8, 9, steps), steps);
 }
