@@ -17,39 +17,39 @@
 #include <vector>
 
 #include "engine/cpu/conv.h"
+#include "engine/cpu/qepilogue.h"
+#include "engine/cpu/qkernels.h"
 
 namespace vitrine::cpu {
 
-struct QEpilogue {  // vectors of o floats; null: this step is absent
-  const float *mult = nullptr, *add = nullptr;
-  const float* slope = nullptr;
-  const uint8_t* residual = nullptr;  // like y; may be y itself
-  float residual_inv_scale = 0;
-  int32_t residual_zero = 0;
-  const float *post_mult = nullptr, *post_add = nullptr;
-  float out_scale = 0;  // levels per unit; unused where y is float, like all below
-  int32_t out_zero = 0, out_max = 255;
-  uint8_t* second = nullptr;  // like y, on another grid
-  const float *second_mult = nullptr, *second_add = nullptr;
-  float second_scale = 0;
-  int32_t second_zero = 0, second_max = 255;
+// The inputs of an output pixel as runs of contiguous bytes: the taps of a row are one run where they are neighbours.
+struct QRuns {
+  int64_t taps, bytes, count;  // taps and bytes of a run, number of runs
+  explicit QRuns(const ConvShape& s)
+      : taps(s.groups == 1 && s.dilation_w == 1 ? s.kw : 1), bytes(taps * s.group_in()), count(s.kh * s.kw / taps) {}
+  int64_t length() const { return (bytes + 3) / 4; }  // in lines of weights
 };
 
 // Weights in the kernels' own layout, made once when a model is loaded.
 class QWeights {
  public:
   QWeights() = default;
-  // bits: 2 to 8, codes lie in [-2^(bits-1), 2^(bits-1)). zero: o values or null (all 0), |zero| < 2^15. Of the shape only what describes
-  // the weights is read. Throws Error where a code does not fit or a sum could leave i32 (255 * sum of |q + zero| >= 2^31).
+  // bits: 2 to 8, codes lie in [-2^(bits-1), 2^(bits-1)). zero: o values or null (all 0), |zero| < 2^14. Of the shape only what describes
+  // the weights is read. Throws Error where a code does not fit or a sum could leave i32 (255 * sum of |q + zero| or of |q| >= 2^31).
   QWeights(const ConvShape&, int bits, const int8_t* codes, const int32_t* zero);
 
  private:
-  friend void qconv(const ConvShape&, const QWeights&, const uint8_t*, int32_t, const QEpilogue&, uint8_t*);
-  friend void qconv(const ConvShape&, const QWeights&, const uint8_t*, int32_t, const QEpilogue&, float*);
-  std::vector<int8_t> codes_;
-  std::vector<int32_t> zero_;
+  friend class QConv;
+  void pack_dense(const ConvShape&, const int8_t* codes);
+  void pack_depthwise(const ConvShape&, const int8_t* codes);
+  // Dense: per group and panel of 32 outputs [run][four inputs][1 or 2 blocks of 16 outputs]. Depthwise: [16 channels][pair of taps].
+  std::vector<QLine> lines_;
+  std::vector<int32_t> zero_;  // [o], 0 where codes and zero together fit into s8 and are the lines' codes
+  std::vector<int32_t> sum_;   // [o] of all q + zero
+  bool window_ = false;        // some zero_ is not 0: sums of x over the window are needed
 };
 
+// x_zero: 0 to 255. y must not overlap x.
 void qconv(const ConvShape&, const QWeights&, const uint8_t* x, int32_t x_zero, const QEpilogue&, uint8_t* y);
 void qconv(const ConvShape&, const QWeights&, const uint8_t* x, int32_t x_zero, const QEpilogue&, float* y);
 
