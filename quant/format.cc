@@ -85,13 +85,17 @@ PackedWeights pack_weights(const Tensor& w, const FakeQuantWeightAttrs& a, const
   return p;
 }
 
-Tensor unpack_weights(const PackedWeights& p) {
-  Tensor q = unpack_codes(p.codes), w = Tensor::empty({q.shape(), Dtype::f32, Device::cpu});
+void unpack_weights(const PackedWeights& p, float* w) {
+  Tensor q = unpack_codes(p.codes);
+  const int8_t* code = q.data<int8_t>();
   const int64_t rows = q.shape()[0], n = rows ? q.numel() / rows : 0;
-  for (int64_t r = 0; r < rows; ++r)
-    for (int64_t i = r * n; i < (r + 1) * n; ++i)
-      w.data<float>()[i] = static_cast<float>(q.data<int8_t>()[i] + p.zero.data<int32_t>()[r]) / p.scale.data<float>()[r];
-  return w;
+  parallel_for(n ? rows : 0, cpu::row_grain(n), [&](int64_t begin, int64_t end) {
+    for (int64_t r = begin; r < end; ++r) {
+      const int32_t zero = p.zero.data<int32_t>()[r];
+      const float scale = p.scale.data<float>()[r];
+      for (int64_t i = r * n; i < (r + 1) * n; ++i) w[i] = static_cast<float>(code[i] + zero) / scale;
+    }
+  });
 }
 
 }  // namespace vitrine::quant

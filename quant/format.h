@@ -60,6 +60,6 @@ struct PackedWeights {
 // to weights that differ by less than a hundredth of their distance from 0. `name` is for messages.
 PackedWeights pack_weights(const Tensor& w, const FakeQuantWeightAttrs&, const std::string& name);
 // (q + zero) / scale: bit for bit what fake_quant_weight gives, but for channels of equal weights.
-Tensor unpack_weights(const PackedWeights&);
+void unpack_weights(const PackedWeights&, float* w);
 
 }  // namespace vitrine::quant

@@ -112,12 +112,18 @@ Buffer::~Buffer() {
 MemoryUse memory_use(Device d) { return {live_bytes[static_cast<int>(d)], peak_bytes[static_cast<int>(d)]}; }
 void reset_peak(Device d) { peak_bytes[static_cast<int>(d)] = live_bytes[static_cast<int>(d)].load(); }
 
-Tensor Tensor::empty(Meta m) {
+Tensor Tensor::over(Meta m, std::shared_ptr<Buffer> buffer) {
+  CHECK(buffer->bytes >= m.nbytes() && buffer->device == m.device, str(m), " over ", buffer->bytes, " bytes on ", name(buffer->device));
   Tensor t;
   t.impl_ = std::make_shared<Impl>();
-  t.impl_->buffer = std::make_shared<Buffer>(m.device, m.nbytes());
+  t.impl_->buffer = std::move(buffer);
   t.impl_->meta = std::move(m);
   return t;
+}
+
+Tensor Tensor::empty(Meta m) {
+  auto buffer = std::make_shared<Buffer>(m.device, m.nbytes());
+  return over(std::move(m), std::move(buffer));
 }
 
 Tensor Tensor::zeros(Shape shape, Dtype dtype, Device device) {
