@@ -164,6 +164,29 @@ void HtmlPage::plot(const Plot& p) {
   body_ += out.str();
 }
 
+void HtmlPage::strips(const std::vector<Strip>& all) {
+  constexpr double kRow = 20, kBegin = 230, kSpan = 480;
+  std::ostringstream out;
+  out << "<figure><svg viewBox='0 0 " << kWidth << " " << kRow * static_cast<double>(all.size()) << "' width='" << kWidth
+      << "' role='img'>";
+  for (size_t row = 0; row < all.size(); ++row) {
+    const Strip& s = all[row];
+    const double y = kRow * static_cast<double>(row), cell = kSpan / static_cast<double>(s.filled.size());
+    out << "<text x='0' y='" << y + 14 << "'>" << escape(s.name) << "</text><text x='" << kBegin + kSpan + 10 << "' y='" << y + 14 << "'>"
+        << escape(s.note) << "</text><rect x='" << kBegin << "' y='" << y + 3 << "' width='" << kSpan
+        << "' height='14' fill='#eee'/><path fill='" << kColours[0] << "' d='";
+    for (size_t i = 0, end; i < s.filled.size(); i = end) {  // runs of filled cells
+      for (end = i + 1; end < s.filled.size() && s.filled[end] == s.filled[i];) ++end;
+      if (s.filled[i])
+        out << "M" << number(kBegin + cell * static_cast<double>(i)) << " " << y + 3 << "h" << number(cell * static_cast<double>(end - i))
+            << "v14h" << number(-cell * static_cast<double>(end - i)) << "z";
+    }
+    out << "'/>";
+  }
+  out << "</svg></figure>\n";
+  body_ += out.str();
+}
+
 void HtmlPage::images(const std::vector<std::string>& png, const std::string& caption) {
   body_ += "<figure>";
   for (auto& bytes : png) body_ += cat("<img alt='' src='data:image/png;base64,", base64(bytes), "'>");

@@ -17,6 +17,12 @@ struct Plot {
   bool log_x = false;  // x > 0
 };
 
+// A row of cells, filled or not: which channels of a layer stay.
+struct Strip {
+  std::string name, note;
+  std::vector<bool> filled;
+};
+
 class HtmlPage {
  public:
   explicit HtmlPage(std::string title);
@@ -24,6 +30,7 @@ class HtmlPage {
   void text(const std::string&);
   void table(const std::vector<std::string>& header, const std::vector<std::vector<std::string>>& rows);
   void plot(const Plot&);
+  void strips(const std::vector<Strip>&);
   void images(const std::vector<std::string>& png, const std::string& caption);  // PNG files' bytes, embedded
   void save(const std::string& path) const;                                      // whole or not at all
 

@@ -72,7 +72,8 @@ class Objective {
     if (teacher_) {
       NoGrad quiet;
       target = run(teacher_->graph, teacher_->tensors, {pixels})[0];
-      if (!with_mse_) m.mse = losses::embedding_mse(embedding.detach(), target).item();  // always reported
+      const bool comparable = target.shape() == embedding.shape();                                     // not where the embedding was pruned
+      if (!with_mse_ && comparable) m.mse = losses::embedding_mse(embedding.detach(), target).item();  // always reported
     }
     if (with_ekd_) {
       auto r = ekd_(embedding, target, labels);
@@ -167,6 +168,7 @@ void take_step(const Tensor& loss, nn::Optimiser& optimiser, losses::Head* head,
     head->step(gradients.back(), sgd);
     gradients.pop_back();
   }
+  if (r.penalty) r.penalty(gradients);
   optimiser.set_lr(m.lr);
   m.grad_norm = optimiser.step(gradients);
   CHECK(std::isfinite(m.loss) && std::isfinite(m.grad_norm), "step ", m.step, ": loss ", m.loss, ", gradient norm ", m.grad_norm,

@@ -32,7 +32,8 @@ struct Recipe {
   int64_t epochs = 1;
   int64_t track_steps = 299;  // ranges follow the activations in steps 1..299, then freeze
   quant::ObserveAttrs ranges = {};
-  bool clipped = false;  // no gradient where an activation lies outside its range
+  bool clipped = false;                        // no gradient where an activation lies outside its range
+  std::function<void(Tensors&)> penalty = {};  // changes the gradients of nn::trainable() before they are used; those may be empty
 };
 
 struct StepMetrics {

@@ -20,6 +20,7 @@
 #include "nn/io/onnx_tensor.h"
 #include "nn/io/pth.h"
 #include "nn/io/safetensors.h"
+#include "prune/plan.h"
 #include "tests/golden.h"
 
 namespace vitrine::fuzz {
@@ -283,6 +284,8 @@ std::vector<Target> make_targets() {
   text("landmarks", {"a/1.png 30.5 50 70 50 50 70 35 90 65 90\nb/2.png 1 2 3e1 4 5 6 7 8 9 -10\n"},
        [](const std::string& s) { data::read_landmarks(MemoryFile(s).path); });
   text("batches", {"1 -2 3 17\n0 5 99 -100\n"}, [](const std::string& s) { data::read_batches(MemoryFile(s).path, 100); });
+  text("plan", {"vitrine plan 1\n# stem\nconv1.weight 64: 0-12 14 17-63\nfc1.weight 12: 0 2 4 6-11\n"},
+       [](const std::string& s) { prune::parse_plan(s, "fuzz"); });
   return t;
 }
 
