@@ -8,10 +8,13 @@
 
 namespace vitrine::cpu {
 
+// Rows of a chunk.
+inline int64_t channel_chunk(int64_t c) { return std::max<int64_t>(1, 65536 / std::max<int64_t>(1, c)); }
+
 // body(first_row, rows, s, q) adds to the channels' sums s[c] and q[c].
 template <class Body>
 std::pair<std::vector<double>, std::vector<double>> channel_sums(int64_t rows, int64_t c, Body&& body) {
-  int64_t length = std::max<int64_t>(1, 65536 / std::max<int64_t>(1, c)), chunks = chunk_count(rows, length);
+  int64_t length = channel_chunk(c), chunks = chunk_count(rows, length);
   std::vector<double> partial(2 * chunks * c);
   parallel_chunks(chunks, [&](int64_t k) {
     double* s = &partial[2 * k * c];
