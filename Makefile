@@ -35,7 +35,7 @@ CXXFLAGS := -std=c++20 -I. -I$(BUILD)/gen -Wall -Wextra -Wno-missing-field-initi
 LDFLAGS := -fopenmp $(FLAGS.$(config))
 LDLIBS := -ljpeg -lpng -lzip -lprotobuf -lpthread $(if $(filter 1,$(CUDA)),-L$(CUDA_HOME)/lib64 -lcudart_static -ldl -lrt)
 # The same law for kernels: nothing is contracted, what is fused says fmaf.
-NVCCFLAGS := -std=c++20 -I. -O3 -fmad=false --extended-lambda --expt-relaxed-constexpr -Xcompiler -ffp-contract=off,-Wall \
+NVCCFLAGS := -std=c++20 -I. -O3 -fmad=false --extended-lambda --expt-relaxed-constexpr -Xcompiler -ffp-contract=off,-fopenmp,-Wall,-Wno-restrict \
              $(foreach a,$(CUDA_ARCH),-gencode arch=compute_$(a),code=sm_$(a)) \
              -gencode arch=compute_$(lastword $(CUDA_ARCH)),code=compute_$(lastword $(CUDA_ARCH)) -MMD -MP
 CUDA_FLAGS.1 := -isystem $(CUDA_HOME)/include
@@ -55,13 +55,14 @@ PROTOS := $(wildcard nn/io/*.proto)
 TOOL := $(wildcard tools/*.cc)
 TESTS ?= $(wildcard tests/unit/*.cc tests/cases/*.cc)
 TEST_SUPPORT := $(wildcard tests/support/*.cc)
+TEST_CUDA.sim := $(wildcard tests/cuda/*.cu)
 BENCHES := $(wildcard bench/*.cc)
 
 # Only the back end itself differs between CUDA=0, 1 and sim; all other objects are shared.
-cuda_obj = $(patsubst %,$(BUILD)/obj-$(CUDA)/%.o,$(CUDA_SOURCE.$(CUDA)))
+cuda_obj = $(patsubst %,$(BUILD)/obj-$(CUDA)/%.o,$(1))
 obj = $(patsubst %.cc,$(BUILD)/obj/%.o,$(1))
 PROTO_OBJ := $(patsubst %.proto,$(BUILD)/obj/gen/%.pb.o,$(PROTOS))
-LIB_OBJ := $(call obj,$(LIBRARY)) $(cuda_obj) $(PROTO_OBJ)
+LIB_OBJ := $(call obj,$(LIBRARY)) $(call cuda_obj,$(CUDA_SOURCE.$(CUDA))) $(PROTO_OBJ)
 TOOL_LIB_OBJ := $(call obj,$(filter-out tools/main.cc,$(TOOL)))
 
 all: build/vitrine  ## build/vitrine, the command
@@ -80,6 +81,9 @@ bench: deps  ## microbenchmarks on the layer shapes of real networks
 fuzz: deps  ## every parser on damaged files, under the sanitizers: FUZZ_SECONDS each, of FUZZ_PARSERS (default: all)
 	@$(MAKE) --no-print-directory config=asan build/asan-0/bin/fuzz
 	@build/asan-0/bin/fuzz $(FUZZ_SECONDS) $(FUZZ_PARSERS)
+gpu-bundle: deps  ## build/gpu-bundle: tests and benchmarks to run on a GPU machine
+	@$(MAKE) --no-print-directory CUDA=1 build/release-1/bin/tests build/release-1/bin/gpu_bench build/release-1/bin/vitrine
+	@tools/bundle.sh build/release-1/bin build/gpu-bundle
 demo: deps  ## the whole job on built-in data
 	@$(MAKE) --no-print-directory build/vitrine
 	@build/vitrine demo $(DEMO_ARGS)
@@ -89,14 +93,15 @@ deps:
 	@tools/setup.sh
 clean:  ## removes build/
 	rm -rf build
-.PHONY: all help test bench fuzz demo check deps clean FORCE
+.PHONY: all help test bench fuzz gpu-bundle demo check deps clean FORCE
 
 $(BIN)/vitrine: $(LIB_OBJ) $(call obj,$(TOOL))
-$(BIN)/tests: $(LIB_OBJ) $(TOOL_LIB_OBJ) $(call obj,$(TESTS) $(TEST_SUPPORT) tests/main.cc)
+$(BIN)/tests: $(LIB_OBJ) $(TOOL_LIB_OBJ) $(call obj,$(TESTS) $(TEST_SUPPORT) tests/main.cc) $(call cuda_obj,$(TEST_CUDA.$(CUDA)))
 $(BIN)/tests: LDLIBS += -lgtest
 $(BIN)/fuzz: $(LIB_OBJ) $(call obj,$(TEST_SUPPORT) tests/fuzz/fuzz.cc)
 $(BIN)/bench: $(LIB_OBJ) $(TOOL_LIB_OBJ) $(call obj,$(BENCHES))
 $(BIN)/bench: LDLIBS += -lbenchmark
+$(BIN)/gpu_bench: $(LIB_OBJ) $(call obj,$(wildcard bench/cuda/*.cc))
 $(BIN)/%:
 	@mkdir -p $(@D)
 	@echo "link $@"

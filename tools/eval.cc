@@ -24,7 +24,7 @@ Json evaluate(const Options& o, const Common& c) {
   CHECK(!o.benchmarks.empty() || !o.bins.empty(), "eval: expected a benchmark, or --bin FILE.bin");
   CHECK(o.embeddings.empty() || o.benchmarks.size() + o.bins.size() == 1, "--embeddings goes with one benchmark");
   std::optional<Model> model;
-  if (o.embeddings.empty()) model = nn::open_model(o.model, c.seed);
+  if (o.embeddings.empty()) model = to(nn::open_model(o.model, c.seed), device_of(c));
   std::vector<eval::ReportRow> rows;
   Json list = Json::array();
   std::vector<NamedTrials> roc;

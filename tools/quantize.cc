@@ -110,7 +110,7 @@ Trained train(Model& student, const Model& teacher, const data::Dataset& set, co
 Json quantize(Options o, const Common& c) {
   CHECK(!o.bn_reestimate || o.finetune == "none", "--bn-reestimate: only with --finetune none; fine-tuning does so in passing");
   if (o.out.empty()) o.out = cat("runs/", std::filesystem::path(o.teacher).stem().string(), "-", o.bits, "-", o.finetune);
-  Model teacher = nn::open_model(o.teacher, c.seed);
+  Model teacher = to(nn::open_model(o.teacher, c.seed), device_of(c));
   Model student = (o.scheme == "integer" ? quant::integer : quant::quantface)(teacher, spec_of(o));
   OpenedSet data(o.data, o.fraction, c.seed);
   const data::Dataset& set = data.set();

@@ -17,7 +17,8 @@ struct ConvProblem {
   auto operator<=>(const ConvProblem&) const = default;
 };
 // x [n,h,w,c], weights [o,kh,kw,c/groups], y [n,oh,ow,o]: two are read, the third (by direction: y, x, weights) is written.
-bool cudnn_conv(const ConvProblem&, float* x, float* w, float* y);
+// f32, or bf16 where that is the precision (Mode).
+bool cudnn_conv(const ConvProblem&, void* x, void* w, void* y);
 
 std::string libraries();  // "cuDNN 9.13.0, cuBLAS 13.0.0.19", or which of them is not there and why
 

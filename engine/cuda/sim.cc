@@ -302,7 +302,7 @@ Fault* fault() {
 
 // No library runs on simulated CUDA.
 bool cublas_matmul(int64_t, int64_t, int64_t, const float*, bool, const float*, bool, float*) { return false; }
-bool cudnn_conv(const ConvProblem&, float*, float*, float*) { return false; }
+bool cudnn_conv(const ConvProblem&, void*, void*, void*) { return false; }
 std::string libraries() { return "our own kernels"; }
 
 }  // namespace vitrine::cuda

@@ -1,5 +1,6 @@
 // cuDNN where it is; our own kernels where it is not, with the orders and so the bits of the cpu (engine/cpu/conv.h): an implicit product
 // (contract.cuh) for one group, a thread per element for more, where the channels of a group are few.
+#include "engine/core/mode.h"
 #include "engine/cpu/conv.h"
 #include "engine/cuda/contract.cuh"
 #include "engine/cuda/library.h"
@@ -165,10 +166,33 @@ Geometry geometry(Direction d, const Tensor& x, const Tensor& w, const Tensor& y
           i(ys[2]), i(a.stride_h), i(a.stride_w), i(a.pad_h), i(a.pad_w), i(a.dilation_h), i(a.dilation_w), i(a.groups)};
 }
 
+// bf16 is the upper half of f32, rounded to nearest even.
+Tensor to_bf16(const Tensor& t) {
+  Tensor half = Tensor::empty({t.shape(), Dtype::bf16, Device::cuda});
+  const auto* from = static_cast<const uint32_t*>(t.raw());
+  auto* to = static_cast<uint16_t*>(half.raw());
+  each(t.numel(), [=] __device__(int64_t i) {
+    const uint32_t bits = from[i], is_nan = (bits & 0x7fffffffu) > 0x7f800000u;
+    to[i] = static_cast<uint16_t>(is_nan ? bits >> 16 | 0x40 : (bits + 0x7fff + (bits >> 16 & 1)) >> 16);
+  });
+  return half;
+}
+void from_bf16(const Tensor& half, const Tensor& t) {
+  const auto* from = static_cast<const uint16_t*>(half.raw());
+  auto* to = static_cast<uint32_t*>(t.raw());
+  each(t.numel(), [=] __device__(int64_t i) { to[i] = uint32_t{from[i]} << 16; });
+}
+
 template <class T>
 bool by_library(const Geometry& s, const Tensor& x, const Tensor& w, const Tensor& y) {
-  if constexpr (std::is_same_v<T, float>) return cuda::cudnn_conv(s, ptr<float>(x), ptr<float>(w), ptr<float>(y));
-  return false;
+  if (!std::is_same_v<T, float> || !mode().libraries) return false;
+  if (mode().precision != Mode::Precision::bf16) return cuda::cudnn_conv(s, x.raw(), w.raw(), y.raw());
+  const bool makes_x = s.direction == Direction::grad_x, makes_w = s.direction == Direction::grad_w, makes_y = !makes_x && !makes_w;
+  auto half = [](const Tensor& t, bool made) { return made ? Tensor::empty({t.shape(), Dtype::bf16, Device::cuda}) : to_bf16(t); };
+  const Tensor hx = half(x, makes_x), hw = half(w, makes_w), hy = half(y, makes_y);
+  if (!cuda::cudnn_conv(s, hx.raw(), hw.raw(), hy.raw())) return false;
+  makes_x ? from_bf16(hx, x) : makes_w ? from_bf16(hw, w) : from_bf16(hy, y);
+  return true;
 }
 
 template <class T>

@@ -7,6 +7,7 @@
 #include <set>
 
 #include "engine/core/mode.h"
+#include "engine/core/rng.h"
 #include "engine/ops.h"
 #include "tests/case.h"
 #include "tests/cuda.h"
