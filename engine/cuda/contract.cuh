@@ -11,6 +11,9 @@
 
 namespace vitrine::cuda {
 
+__device__ inline float fused(float a, float b, float c) { return ::fmaf(a, b, c); }
+__device__ inline double fused(double a, double b, double c) { return ::fma(a, b, c); }
+
 struct Range {
   int begin, end;
 };
@@ -79,7 +82,7 @@ __global__ void __launch_bounds__(kBlock) contract_kernel(A a, B b, Depths depth
       T u[kPerThread], v[kPerThread];
       for (int i = 0; i < kPerThread; ++i) u[i] = tile_a[d][y + 16 * i], v[i] = tile_b[d][x + 16 * i];
       for (int i = 0; i < kPerThread; ++i)
-        for (int j = 0; j < kPerThread; ++j) sum[i][j] = ::fma(u[i], v[j], sum[i][j]);
+        for (int j = 0; j < kPerThread; ++j) sum[i][j] = fused(u[i], v[j], sum[i][j]);
     }
     __syncthreads();
   }

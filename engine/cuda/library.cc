@@ -14,14 +14,15 @@
 #include "engine/cuda/runtime.h"
 
 // The headers give the types, dlopen gives the code; nothing links against them.
-#define CUDNN_FUNCTIONS(X)                                                                                                               \
-  X(cudnnCreate)                                                                                                                         \
-  X(cudnnSetStream)                                                                                                                      \
-  X(cudnnGetVersion) X(cudnnGetErrorString) X(cudnnCreateTensorDescriptor) X(cudnnSetTensor4dDescriptor) X(cudnnCreateFilterDescriptor)  \
-      X(cudnnSetFilter4dDescriptor) X(cudnnCreateConvolutionDescriptor) X(cudnnSetConvolution2dDescriptor)                               \
-          X(cudnnSetConvolutionGroupCount) X(cudnnSetConvolutionMathType) X(cudnnGetConvolutionForwardAlgorithm_v7)                      \
-              X(cudnnGetConvolutionBackwardDataAlgorithm_v7) X(cudnnGetConvolutionBackwardFilterAlgorithm_v7) X(cudnnConvolutionForward) \
-                  X(cudnnConvolutionBackwardData) X(cudnnConvolutionBackwardFilter)
+// clang-format off
+#define CUDNN_FUNCTIONS(X)                                                                                                     \
+  X(cudnnCreate) X(cudnnSetStream) X(cudnnGetVersion) X(cudnnGetErrorString) X(cudnnCreateTensorDescriptor)                    \
+  X(cudnnSetTensor4dDescriptor) X(cudnnCreateFilterDescriptor) X(cudnnSetFilter4dDescriptor) X(cudnnCreateConvolutionDescriptor) \
+  X(cudnnSetConvolution2dDescriptor) X(cudnnSetConvolutionGroupCount) X(cudnnSetConvolutionMathType)                           \
+  X(cudnnGetConvolutionForwardAlgorithm_v7) X(cudnnGetConvolutionBackwardDataAlgorithm_v7)                                     \
+  X(cudnnGetConvolutionBackwardFilterAlgorithm_v7) X(cudnnConvolutionForward) X(cudnnConvolutionBackwardData)                  \
+  X(cudnnConvolutionBackwardFilter)
+// clang-format on
 #define CUBLAS_FUNCTIONS(X) X(cublasCreate_v2) X(cublasSetStream_v2) X(cublasGetVersion_v2)
 
 namespace vitrine::cuda {
@@ -146,6 +147,8 @@ void choose(Plan& plan, const Perf* candidates, int count, Mode::Precision preci
   for (const Perf* c = candidates; c < candidates + count && !plan.usable; ++c) {
     if (c->status != CUDNN_STATUS_SUCCESS || c->determinism != CUDNN_DETERMINISTIC) continue;
     if (precision == Mode::Precision::f32 && c->mathType != CUDNN_FMA_MATH && c->mathType != CUDNN_DEFAULT_MATH) continue;
+    if (c->mathType == CUDNN_TENSOR_OP_MATH_ALLOW_CONVERSION) continue;  // f16 inside
+    if (precision != Mode::Precision::f32) CUDNN_CHECK(cudnnSetConvolutionMathType(plan.conv, c->mathType));
     plan.algorithm = static_cast<int>(c->algo), plan.workspace = c->memory, plan.usable = true;
   }
 }

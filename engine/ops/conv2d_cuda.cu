@@ -118,8 +118,8 @@ void grouped_forward(const Geometry& s, const T* x, const T* w, T* y) {
     T sum = 0;
     for (int tap = 0; tap < s.kh * s.kw; ++tap)
       for (int k = 0; k < ci; ++k)
-        sum = ::fma(patches.at(pixel, {tap / s.kw * s.dilation_h, tap % s.kw * s.dilation_w, o / co * ci + k}),
-                    w[(int64_t{o} * s.kh * s.kw + tap) * ci + k], sum);
+        sum = cuda::fused(patches.at(pixel, {tap / s.kw * s.dilation_h, tap % s.kw * s.dilation_w, o / co * ci + k}),
+                          w[(int64_t{o} * s.kh * s.kw + tap) * ci + k], sum);
     y[i] = sum;
   });
 }
@@ -134,8 +134,8 @@ void grouped_grad_x(const Geometry& s, const T* g, const T* w, T* gx) {
     T sum = 0;
     for (int tap = 0; tap < s.kh * s.kw; ++tap)
       for (int o = first; o < first + co; ++o)
-        sum = ::fma(readers.at(pixel, {tap / s.kw * s.dilation_h, tap % s.kw * s.dilation_w, o}),
-                    w[(int64_t{o} * s.kh * s.kw + tap) * ci + c % ci], sum);
+        sum = cuda::fused(readers.at(pixel, {tap / s.kw * s.dilation_h, tap % s.kw * s.dilation_w, o}),
+                          w[(int64_t{o} * s.kh * s.kw + tap) * ci + c % ci], sum);
     gx[i] = sum;
   });
 }
@@ -150,7 +150,7 @@ void grouped_grad_w(const Geometry& s, const PixelBlocks& blocks, int64_t slices
     const Tap t{tap / s.kw * s.dilation_h, tap % s.kw * s.dilation_w, o / co * ci + k};
     const Range range = blocks.range(static_cast<int>(job / numel));
     T sum = 0;
-    for (int p = range.begin; p < range.end; ++p) sum = ::fma(g[int64_t{p} * s.o + o], patches.at(patches.row(p), t), sum);
+    for (int p = range.begin; p < range.end; ++p) sum = cuda::fused(g[int64_t{p} * s.o + o], patches.at(patches.row(p), t), sum);
     slice[job / numel * numel + (int64_t{o} * s.kh * s.kw + tap) * ci + k] = sum;
   });
 }
