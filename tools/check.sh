@@ -3,6 +3,7 @@
 #   floors     a file includes from its own folder and the floors below (docs/decisions.md)
 #   budgets    500 lines a file; 15,000 lines of code (no blanks, no comments) without tests and bench; a README of at most 40 lines in every folder
 #   headers    begin with a comment that says what they are, and have #pragma once
+#   launches   of kernels stand in one place (engine/cuda/launch.cuh), so that the simulator can run them
 #   one ISA    what a file for one instruction set can reach is compiled for it, also inline library functions, of which the linker
 #              keeps any copy: on an older machine the program would then crash far from the kernel. So it may reach next to no header.
 #   format     clang-format leaves every file as it is
@@ -56,6 +57,7 @@ sources() {
       headers[FILENAME] = 1
       if ($0 !~ /^\/[\/*]/) violation(FILENAME, 1, "begins without a comment, expected one that says what the header is")
     }
+    /<<</ && FILENAME ~ /\.(cu|cuh)$/ && FILENAME != "engine/cuda/launch.cuh" { violation(FILENAME, FNR, "launches a kernel, expected LAUNCH") }
     /^#pragma once/ { once[FILENAME] = 1 }
     { lines[FILENAME] = FNR }
     FILENAME !~ /^(tests|bench)\// && !/^[ \t]*(\/\/|$)/ { ++total }

@@ -103,7 +103,7 @@ struct Demo {
 };
 
 Model Demo::teacher() {
-  Model m = nn::make_model("iresnet18", c.seed, {.height = kSide, .width = kSide, .channels = 0.25, .embedding = 128});
+  Model m = to(nn::make_model("iresnet18", c.seed, {.height = kSide, .width = kSide, .channels = 0.25, .embedding = 128}), device_of(c));
   m.info["shrink"] = std::to_string(112 / kSide);
   Recipe r;
   r.objective.terms = "ce";

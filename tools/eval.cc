@@ -25,7 +25,7 @@ Json evaluate(const Options& o, const Common& c) {
   CHECK(!o.benchmarks.empty() || !o.bins.empty(), "eval: expected a benchmark, or --bin FILE.bin");
   CHECK(o.embeddings.empty() || o.benchmarks.size() + o.bins.size() == 1, "--embeddings goes with one benchmark");
   std::optional<Model> model;
-  if (o.embeddings.empty()) model = fused(nn::open_model(o.model, c.seed), o.exact ? Fusion::bits : Fusion::free);
+  if (o.embeddings.empty()) model = fused(to(nn::open_model(o.model, c.seed), device_of(c)), o.exact ? Fusion::bits : Fusion::free);
   std::vector<eval::ReportRow> rows;
   Json list = Json::array();
   std::vector<NamedTrials> roc;

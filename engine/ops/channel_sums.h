@@ -8,10 +8,13 @@
 
 namespace vitrine::cpu {
 
+// Rows of a chunk.
+inline int64_t channel_chunk(int64_t c) { return std::max<int64_t>(1, 65536 / std::max<int64_t>(1, c)); }
+
 // `count` sums for each of c channels, [count][c]. body(first_row, rows, sums) adds some rows to sums[count][c], which start at 0.
 template <class Body>
 std::vector<double> channel_sums(int64_t rows, int64_t c, int64_t count, Body&& body) {
-  const int64_t length = std::max<int64_t>(1, 65536 / std::max<int64_t>(1, c)), chunks = chunk_count(rows, length), size = count * c;
+  const int64_t length = channel_chunk(c), chunks = chunk_count(rows, length), size = count * c;
   std::vector<double> partial(chunks * size), total(size);
   parallel_chunks(chunks, [&](int64_t k) { body(k * length, std::min(length, rows - k * length), &partial[k * size]); });
   for (int64_t k = 0; k < chunks; ++k)
