@@ -28,7 +28,8 @@ LDLIBS := -ljpeg -lpng -lzip -lprotobuf -lpthread
 # Files of one instruction set carry it in their name and are the only ones compiled for it.
 ISA.avx2 := -mavx2 -mfma
 ISA.avx512 := -mavx512f -mavx512dq -mavx512bw -mavx512vl -mfma
-isa = $(foreach i,avx2 avx512,$(if $(filter %_$(i).cc,$(1)),$(ISA.$(i))))
+ISA.vnni := $(ISA.avx512) -mavx512vnni
+isa = $(foreach i,avx2 avx512 vnni,$(if $(filter %_$(i).cc,$(1)),$(ISA.$(i))))
 
 COMMIT := $(shell git rev-parse --short=12 HEAD 2>/dev/null || echo unknown)$(shell git diff --quiet HEAD 2>/dev/null || echo +changes)
 
@@ -77,7 +78,7 @@ $(BUILD)/bin/tests: $(LIB_OBJ) $(TOOL_LIB_OBJ) $(call obj,$(TESTS) $(TEST_SUPPOR
 $(BUILD)/bin/tests: LDLIBS += -lgtest
 $(BUILD)/bin/fuzz: $(LIB_OBJ) $(call obj,$(TEST_SUPPORT) tests/fuzz/fuzz.cc)
 $(BUILD)/bin/bench: $(LIB_OBJ) $(TOOL_LIB_OBJ) $(call obj,$(BENCHES))
-$(BUILD)/bin/bench: LDLIBS += -lbenchmark
+$(BUILD)/bin/bench: LDLIBS += -lbenchmark $(if $(wildcard /usr/include/oneapi/dnnl/dnnl.hpp),-ldnnl)
 $(BUILD)/bin/%:
 	@mkdir -p $(@D)
 	@echo "link $@"

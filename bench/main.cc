@@ -26,12 +26,13 @@ std::vector<Entry>& entries() {
 
 class Table : public benchmark::BenchmarkReporter {
  public:
-  Table(double flops, double bytes) : peak_flops_(flops), peak_bytes_(bytes) {}
+  Table(double flops, double codes, double bytes) : peak_flops_(flops), peak_codes_(codes), peak_bytes_(bytes) {}
 
   bool ReportContext(const Context&) override {
-    std::printf("%s, %d threads, %s: FMA peak %.1f GFLOP/s, read bandwidth %.1f GB/s\n", cpu::name(cpu::isa()), threads(),
-                use_cpu_time() ? "time on the processor" : "time on the wall", peak_flops_ / 1e9, peak_bytes_ / 1e9);
-    std::printf("%-62s %10s %7s %9s %7s %6s %6s\n", "", "median us", "spread", "GFLOP/s", "GB/s", "share", "best");
+    std::printf("%s, %d threads, %s: FMA peak %.1f GFLOP/s, VNNI peak %.1f GOP/s, read bandwidth %.1f GB/s\n", cpu::name(cpu::isa()),
+                threads(), use_cpu_time() ? "time on the processor" : "time on the wall", peak_flops_ / 1e9, peak_codes_ / 1e9,
+                peak_bytes_ / 1e9);
+    std::printf("%-62s %10s %7s %9s %7s %6s %6s\n", "", "median us", "spread", "GOP/s", "GB/s", "share", "best");
     return true;
   }
 
@@ -47,7 +48,7 @@ class Table : public benchmark::BenchmarkReporter {
     if (!e) return;
     std::sort(t.begin(), t.end());
     const double median = t[t.size() / 2], spread = (t.back() - t.front()) / median;
-    const double limit = e->flops > 0 ? e->flops / peak_flops_ : e->bytes / peak_bytes_;  // seconds at peak
+    const double limit = e->flops > 0 ? e->flops / (e->codes ? peak_codes_ : peak_flops_) : e->bytes / peak_bytes_;  // seconds at peak
     std::printf("%-62s %10.1f %6.0f%% %9.1f %7.1f %5.0f%% %5.0f%%\n", (e->group + " " + e->name).c_str(), median * 1e6, spread * 100,
                 e->flops / median / 1e9, e->bytes / median / 1e9, 100 * limit / median, 100 * limit / t.front());
     std::fflush(stdout);
@@ -68,7 +69,7 @@ class Table : public benchmark::BenchmarkReporter {
     double limit = 0, median = 0, best = 0, logs = 0, best_logs = 0;
     int count = 0;
   };
-  double peak_flops_, peak_bytes_;
+  double peak_flops_, peak_codes_, peak_bytes_;
   std::map<std::string, Sum> sums_;
 };
 
@@ -105,7 +106,7 @@ int run(int argc, char** argv) {
     const std::string name = entries()[i].group + " " + entries()[i].name;
     benchmark::RegisterBenchmark(name.c_str(), [i](benchmark::State& s) { measure(s, i); })->UseRealTime()->MinTime(0.02)->Repetitions(5);
   }
-  Table table(fma_peak(), read_bandwidth());
+  Table table(fma_peak(), code_peak(), read_bandwidth());
   benchmark::RunSpecifiedBenchmarks(&table);
   return 0;
 }

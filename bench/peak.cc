@@ -38,9 +38,9 @@ bool& use_cpu_time() {
   return on;
 }
 
-double fma_peak() {
-  auto rounds = cpu::best_isa() == cpu::Isa::avx512 ? fma_rounds_avx512 : fma_rounds_avx2;
-  if (cpu::best_isa() == cpu::Isa::plain) return 0;
+namespace {
+
+double register_peak(int64_t (*rounds)(int64_t, float*)) {
   return best_rate([&](int) {
     volatile float sink;
     float keep;
@@ -50,8 +50,17 @@ double fma_peak() {
   });
 }
 
+}  // namespace
+
+double fma_peak() {
+  if (cpu::best_isa() == cpu::Isa::plain) return 0;
+  return register_peak(cpu::best_isa() >= cpu::Isa::avx512 ? fma_rounds_avx512 : fma_rounds_avx2);
+}
+
+double code_peak() { return cpu::best_isa() >= cpu::Isa::vnni ? register_peak(dot_rounds_vnni) : 0; }
+
 double read_bandwidth() {
-  auto read = cpu::best_isa() == cpu::Isa::avx512 ? read_all_avx512 : read_all_avx2;
+  auto read = cpu::best_isa() >= cpu::Isa::avx512 ? read_all_avx512 : read_all_avx2;
   if (cpu::best_isa() == cpu::Isa::plain) return 0;
   constexpr int64_t kFloats = int64_t{64} << 20;  // 256 MB in all
   std::vector<float> memory(kFloats, 1.0f);

@@ -11,6 +11,7 @@ struct Entry {
   double flops, bytes;                             // of one call; flops 0: bound by memory, its share is of the read bandwidth
   int64_t multiplicity;                            // how often the network has it
   std::function<std::function<void()>()> prepare;  // allocates and returns the call to measure
+  bool codes = false;                              // flops are operations on 8-bit codes: the share is of their peak
 };
 void add(Entry);
 

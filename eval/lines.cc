@@ -95,7 +95,7 @@ int parse_number(std::string_view field, int low, int high, const std::string& w
   return value;
 }
 
-void check_path(std::string_view path, const std::string& where) {
+bool is_inside(std::string_view path) {
   bool inside = !path.empty() && path.find('\\') == path.npos;
   for (size_t begin = 0; inside && begin <= path.size();) {
     size_t end = std::min(path.find('/', begin), path.size());
@@ -103,7 +103,11 @@ void check_path(std::string_view path, const std::string& where) {
     inside = !component.empty() && component != "." && component != "..";
     begin = end + 1;
   }
-  CHECK(inside, where, excerpt(path), ", expected a relative path that stays inside its directory");
+  return inside;
+}
+
+void check_path(std::string_view path, const std::string& where) {
+  CHECK(is_inside(path), where, excerpt(path), ", expected a relative path that stays inside its directory");
 }
 
 std::string excerpt(std::string_view text) {

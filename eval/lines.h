@@ -32,7 +32,8 @@ int parse_number(std::string_view field, int low, int high, const std::string& w
 bool is_number(std::string_view field);
 
 // A path that stays inside its directory: relative, '/' between components, no empty, "." or ".." component, no backslash.
-void check_path(std::string_view path, const std::string& where);
+bool is_inside(std::string_view path);
+void check_path(std::string_view path, const std::string& where);  // Error unless is_inside
 
 // 'text', cut to a readable length, for error messages. (Not named quoted: std::quoted would win for a std::string.)
 std::string excerpt(std::string_view text);

@@ -86,7 +86,7 @@ sources() {
     END {
       for (file in lines) {
         if (lines[file] > 500) violation(file, 501, lines[file] " lines, expected at most 500")
-        if (file ~ /_(avx2|avx512)\.cc$/) reach(file, file)
+        if (file ~ /_(avx2|avx512|vnni)\.cc$/) reach(file, file)
       }
       for (file in headers) if (!(file in once)) violation(file, 1, "no #pragma once")
       if (total > 15000) violation("Makefile", 1, total " lines of code without tests and bench, expected at most 15000")

@@ -8,6 +8,7 @@
 #include "engine/core/device.h"
 #include "engine/core/error.h"
 #include "engine/core/parallel.h"
+#include "engine/core/profile.h"
 #include "tools/run_record.h"
 
 namespace vitrine::tools {
@@ -29,6 +30,7 @@ void add_common(CLI::App& app, Common& c) {
   app.add_option("--threads", c.threads, "threads, 0: one per core")->check(CLI::NonNegativeNumber)->capture_default_str();
   app.add_option("--seed", c.seed, "seed of everything random")->capture_default_str();
   app.add_option("--json", c.json, "write the result as JSON to this file, - for standard output");
+  app.add_flag("--profile", c.profile, "print where the time went, by operator, to standard error");
 }
 
 void prepare(const Common& c) {
@@ -72,7 +74,10 @@ int run_command_line(int argc, char** argv) {
   try {
     prepare(common);
     set_command_line(argc, argv);
+    Profile profile;
+    if (common.profile) set_profile(&profile);
     deliver(common, actions.at(app.get_subcommands().front())(common));
+    if (common.profile) std::cerr << profile_table(profile);
     return 0;
   } catch (const std::exception& e) {
     std::cerr << "vitrine: " << e.what() << "\n";

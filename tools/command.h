@@ -15,6 +15,7 @@ struct Common {
   int threads = 0;  // 0: one per core
   uint64_t seed = 1;
   std::string json;  // file, "-" for standard output, empty: none
+  bool profile = false;
 };
 
 // What a subcommand does when its turn comes; it returns its machine-readable result.

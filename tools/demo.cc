@@ -6,6 +6,7 @@
 #include <numeric>
 
 #include "data/codec.h"
+#include "engine/graph/fuse.h"
 #include "nn/io/model_file.h"
 #include "nn/network.h"
 #include "quant/placement.h"
@@ -81,7 +82,7 @@ struct Demo {
     const int64_t weight_bits = bits == "f32" ? 32 : quant::parse_bits(bits).weight_bits;
     Row row{bits, method, sizes(m.graph, weight_bits), count(m.graph).params, images, {}};
     for (auto& list : lists) {
-      eval::Trials trials = compare_by_model(m, list, "", false);
+      eval::Trials trials = compare_by_model(fused(m), list, "", false);
       row.results.push_back(eval::verify(trials));
       Json line = to_json(list, row.results.back());
       line["bits"] = bits, line["method"] = method, line["seed"] = seed;

@@ -2,12 +2,13 @@
 #include <filesystem>
 #include <optional>
 
-#include "data/bin_set.h"
+#include "engine/graph/fuse.h"
 #include "eval/report.h"
 #include "nn/io/npy.h"
 #include "nn/network.h"
 #include "tools/benchmarks.h"
 #include "tools/command.h"
+#include "tools/inference.h"
 #include "tools/report.h"
 #include "tools/run_record.h"
 
@@ -17,14 +18,14 @@ namespace {
 struct Options {
   std::string model, data, pairs, embeddings, names, out;
   std::vector<std::string> benchmarks, bins;
-  bool flip = true;
+  bool flip = true, folds_by_class = false, exact = false;
 };
 
 Json evaluate(const Options& o, const Common& c) {
   CHECK(!o.benchmarks.empty() || !o.bins.empty(), "eval: expected a benchmark, or --bin FILE.bin");
   CHECK(o.embeddings.empty() || o.benchmarks.size() + o.bins.size() == 1, "--embeddings goes with one benchmark");
   std::optional<Model> model;
-  if (o.embeddings.empty()) model = nn::open_model(o.model, c.seed);
+  if (o.embeddings.empty()) model = fused(nn::open_model(o.model, c.seed), o.exact ? Fusion::bits : Fusion::free);
   std::vector<eval::ReportRow> rows;
   Json list = Json::array();
   std::vector<NamedTrials> roc;
@@ -35,12 +36,8 @@ Json evaluate(const Options& o, const Common& c) {
     list.push_back(to_json(b, rows.back().result));
     roc.push_back({b.name, std::move(trials)});
   };
-  for (const std::string& bench : o.benchmarks) report(open_benchmark(bench, o.data, o.pairs, c.seed));
-  for (const std::string& file : o.bins) {
-    auto set = std::make_shared<data::BinSet>(file);
-    std::string name = std::filesystem::path(file).stem().string();
-    report({name, file, eval::consecutive_pairs(name, set->same), set});
-  }
+  for (const std::string& bench : o.benchmarks) report(open_benchmark(bench, {o.data, o.pairs, o.folds_by_class}, c.seed));
+  for (const std::string& file : o.bins) report(open_bin(std::filesystem::path(file).stem().string(), file, o.folds_by_class));
   say() << eval::report_table(rows);
   Json result{{"model", o.model}, {"flip", o.flip}, {"benchmarks", list}};
   if (!o.out.empty()) {
@@ -62,8 +59,7 @@ Json evaluate(const Options& o, const Common& c) {
 Command command("eval", "verification accuracy: ten folds, 400 thresholds", [](CLI::App& app) -> Action {
   auto o = std::make_shared<Options>();
   app.add_option("MODEL", o->model, "a model file or a network's name (a label only, with --embeddings)")->required();
-  app.add_option("BENCH", o->benchmarks,
-                 "lfw, calfw, cplfw, sllfw, NAME=LIST_FILE in one of their formats, or synthetic-lfw, ..: built in");
+  app.add_option("BENCH", o->benchmarks, kBenchmarkHelp);
   app.add_option("--bin", o->bins, "InsightFace's .bin: encoded images and pairs in one file; several may be named");
   app.add_option("--data", o->data, "folder of aligned crops");
   app.add_option("--pairs", o->pairs, "pair list, if not where the set has it");
@@ -71,6 +67,9 @@ Command command("eval", "verification accuracy: ten folds, 400 thresholds", [](C
   app.add_option("--names", o->names, "a path per row of --embeddings, as the list has it or below --data");
   app.add_option("--out", o->out, "run directory for run.json and metrics.jsonl");
   app.add_flag("--flip,!--no-flip", o->flip, "add the embedding of the mirrored image");
+  app.add_flag("--folds-by-class", o->folds_by_class,
+               "deal same and different pairs of a .bin out to the folds separately: for files with all same pairs first");
+  app.add_flag("--exact", o->exact, kExactHelp);
   return [o](const Common& c) { return evaluate(*o, c); };
 });
 

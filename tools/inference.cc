@@ -3,6 +3,7 @@
 #include <charconv>
 #include <cstring>
 
+#include "engine/graph/session.h"
 #include "tools/progress.h"
 
 namespace vitrine::tools {
@@ -53,8 +54,11 @@ Embeddings embed(const Model& model, const data::Dataset& set, bool flip, const 
   Embeddings e;
   e.n = set.size();
   Progress progress(what, e.n);
+  std::unique_ptr<Session> session;
+  int64_t ready = -1;  // the session's batch
   for_each_batch(set, in_order(e.n, batch, flip), preprocess_of(model), [&](const data::Batch& b, const Tensor& pixels) {
-    Tensor y = run(model.graph, model.tensors, {pixels})[0];
+    if (ready != b.n) session = std::make_unique<Session>(model.graph, model.tensors, ready = b.n);
+    const Tensor& y = session->run({pixels})[0];
     CHECK(y.shape().rank() == 2 && y.dtype() == Dtype::f32, "model: output ", str(y.meta()), ": expected f32 embeddings [N,D]");
     e.dim = y.shape()[1];
     e.values.insert(e.values.end(), y.data<float>(), y.data<float>() + y.numel());

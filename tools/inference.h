@@ -9,6 +9,8 @@
 
 namespace vitrine::tools {
 
+inline constexpr const char* kExactHelp = "the bits of the graph as it stands: no BatchNorm folded into weights, no Winograd";
+
 // What a model's info and input say of the pixels it wants. Error if they are malformed.
 data::Preprocess preprocess_of(const Model&);
 

@@ -106,7 +106,7 @@ class Pruning {
   }
   data::Batches some(int64_t batch) const {
     FinetuneOptions as_they_are = o_.tune;
-    as_they_are.batches.clear(), as_they_are.batch = batch;
+    as_they_are.batch = batch;
     return draw_as_they_are(as_they_are, data_->set(), c_.seed, (o_.samples + batch - 1) / batch);
   }
 

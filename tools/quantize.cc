@@ -46,17 +46,22 @@ quant::ObserveAttrs rule_of(const Options& o) {
   return rule;
 }
 
+void prepare(Model& student, const data::Dataset& set, const data::Batches& batches, const Options& o) {
+  if (o.bn_reestimate) reestimate_batch_norm(student, set, batches, rule_of(o));
+  calibrate(student, set, batches, rule_of(o));
+}
+
 Trained train(Model& student, const Model& teacher, const data::Dataset& set, const Options& o, uint64_t seed, RunRecord& record) {
   if (o.tune.terms != "none") {
+    if (o.bn_reestimate) prepare(student, set, draw_as_they_are(o.tune, set, seed, o.calibration), o);
     Recipe r = recipe_of(o.tune, seed);
     r.track_steps = o.freeze_after, r.ranges = rule_of(o), r.clipped = o.ste == "clipped";
     return finetune(student, teacher, set, o.tune, r, seed, record);
   }
   Trained t;
   Stopwatch watch;
-  auto batches = draw_as_they_are(o.tune, set, seed, o.calibration);
-  if (o.bn_reestimate) reestimate_batch_norm(student, set, batches, rule_of(o));
-  calibrate(student, set, batches, rule_of(o));
+  auto batches = o.tune.batches.empty() ? draw_as_they_are(o.tune, set, seed, o.calibration) : draw(o.tune, set, seed, 0);
+  prepare(student, set, batches, o);
   t.steps = static_cast<int64_t>(batches.size());
   for (auto& b : batches) t.images += static_cast<int64_t>(b.size());
   t.seconds = watch.seconds();
@@ -64,7 +69,6 @@ Trained train(Model& student, const Model& teacher, const data::Dataset& set, co
 }
 
 Json quantize(Options o, const Common& c) {
-  CHECK(!o.bn_reestimate || o.tune.terms == "none", "--bn-reestimate: only with --finetune none; fine-tuning does so in passing");
   if (o.out.empty()) o.out = cat("runs/", std::filesystem::path(o.teacher).stem().string(), "-", o.bits, "-", o.tune.terms);
   Model teacher = nn::open_model(o.teacher, c.seed);
   Model student = (o.scheme == "integer" ? quant::integer : quant::quantface)(teacher, spec_of(o));
@@ -116,8 +120,11 @@ Command command("quantize", "fake-quantize a network and fine-tune it towards it
   app.add_option("--ste", o->ste, "gradients outside a range pass (identity, as published) or not (clipped)")
       ->check(CLI::IsMember({"identity", "clipped"}))
       ->capture_default_str();
-  app.add_flag("--bn-reestimate", o->bn_reestimate, "with --finetune none: BatchNorm's statistics anew, in the quantized network");
-  app.add_option("--calibration", o->calibration, "batches for --finetune none")->check(CLI::PositiveNumber)->capture_default_str();
+  app.add_flag("--bn-reestimate", o->bn_reestimate,
+               "BatchNorm's statistics and all ranges anew from the calibration batches, before fine-tuning too");
+  app.add_option("--calibration", o->calibration, "batches for --finetune none and --bn-reestimate")
+      ->check(CLI::PositiveNumber)
+      ->capture_default_str();
   app.add_option("--out", o->out, "run directory, default runs/<teacher>-<bits>-<finetune>");
   return [o](const Common& c) { return quantize(*o, c); };
 });

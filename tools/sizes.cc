@@ -2,9 +2,24 @@
 
 #include <set>
 
+#include "quant/lower.h"
+
 namespace vitrine::tools {
+namespace {
+
+Sizes sizes_of_packed(const Graph& g) {
+  Sizes s;
+  for (const Value& v : g.values) {
+    if (v.kind == Value::Kind::parameter) s.float_bytes += 4 * v.meta.numel();
+    if (v.kind == Value::Kind::parameter || v.kind == Value::Kind::buffer) s.packed_bytes += v.meta.nbytes();
+  }
+  return s;
+}
+
+}  // namespace
 
 Sizes sizes(const Graph& g, int64_t weight_bits) {
+  if (quant::is_packed(g)) return sizes_of_packed(g);
   auto is = [](const GraphNode& n, const char* op) { return std::string(n.op->name) == op; };
   std::map<Id, Id> behind;  // output of fake_quant_weight -> the weight
   std::set<Id> weights;

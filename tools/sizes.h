@@ -8,7 +8,7 @@ struct Sizes {
   int64_t float_bytes = 0;   // 4 bytes for every parameter
   int64_t packed_bytes = 0;  // ceil(weights * bits / 8) + 4 * other floats + 8 * output channels + 8 * quantized activations
 };
-// Of the network as QuantFace quantizes it, whether it is quantized already or not.
+// Of the network as QuantFace quantizes it, whether it is quantized already or not. Of a packed model: what its tensors take.
 Sizes sizes(const Graph&, int64_t weight_bits);
 
 }  // namespace vitrine::tools

@@ -4,9 +4,11 @@
 #include <cmath>
 #include <filesystem>
 
+#include "engine/graph/fuse.h"
 #include "engine/graph/rewrite.h"
 #include "nn/io/safetensors.h"
 #include "nn/network.h"
+#include "quant/ops/norm_chain.h"
 #include "quant/placement.h"
 #include "tools/progress.h"
 
@@ -48,7 +50,8 @@ namespace {
 // What a step minimises, with the state of its terms.
 class Objective {
  public:
-  Objective(const ObjectiveOptions& o, const Model* teacher, int64_t classes, int64_t dim) : options_(o), teacher_(teacher), ekd_(o.ekd) {
+  Objective(const ObjectiveOptions& o, const Model* teacher, int64_t classes, int64_t dim) : options_(o), ekd_(o.ekd) {
+    if (teacher) teacher_ = fused(*teacher);
     for (size_t begin = 0; begin <= o.terms.size();) {
       const size_t end = std::min(o.terms.find('+', begin), o.terms.size());
       const std::string term = o.terms.substr(begin, end - begin);
@@ -104,7 +107,7 @@ class Objective {
 
  private:
   ObjectiveOptions options_;
-  const Model* teacher_;
+  std::optional<Model> teacher_;  // in its inference form
   losses::Ekd ekd_;
   std::optional<losses::Head> head_;
   bool with_ekd_ = false, with_mse_ = false, with_ce_ = false;
@@ -186,6 +189,7 @@ void fit(Model& network, const Model* teacher, const data::Dataset& set, const E
          const Checkpoint& checkpoint, const AfterStep& after_step) {
   Graph frozen = with_batch_statistics(network.graph), tracking = quant::with_running_ranges(frozen, recipe.ranges);
   if (recipe.clipped) frozen = quant::with_clipped_gradients(frozen), tracking = quant::with_clipped_gradients(tracking);
+  frozen = quant::with_norm_chains(frozen), tracking = quant::with_norm_chains(tracking);
   auto optimiser = make_optimiser(network, recipe);
   const auto labels = data::labels(set);
   const int64_t classes = labels.empty() ? 0 : *std::max_element(labels.begin(), labels.end()) + 1;

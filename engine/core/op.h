@@ -57,6 +57,7 @@ struct OpDef {
   int64_t (*macs)(const Metas& in, const Metas& out, Attrs*) = nullptr;  // multiply-accumulates; null: none worth counting
   void (*ties)(Ties&) = nullptr;                                         // which channels are one and the same; null: not known
   AttrsPtr (*narrow)(const Narrowed&) = nullptr;                         // attributes when channels have gone; null: the same
+  void (*verify)(const Tensors& in, Attrs*) = nullptr;  // of a model just loaded: what only elements tell; computed inputs are empty
   Surrogate surrogate = Surrogate::none;
   bool view = false;                       // output 0 shares the bytes of input 0
   uint32_t saves_in = ~0u, saves_out = 0;  // bit i: backward reads the elements of input / output i

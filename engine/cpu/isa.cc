@@ -12,9 +12,9 @@ namespace {
 Isa initial() {
   const char* asked = std::getenv("VITRINE_ISA");
   if (!asked || !*asked) return best_isa();
-  for (Isa level : {Isa::plain, Isa::avx2, Isa::avx512})
+  for (Isa level : {Isa::plain, Isa::avx2, Isa::avx512, Isa::vnni})
     if (std::string(asked) == name(level)) return std::min(level, best_isa());
-  throw Error(cat("VITRINE_ISA=", asked, ": expected plain, avx2 or avx512"));
+  throw Error(cat("VITRINE_ISA=", asked, ": expected plain, avx2, avx512 or vnni"));
 }
 
 Isa& current() {
@@ -29,7 +29,8 @@ Isa best_isa() {
   if (!__builtin_cpu_supports("avx2") || !__builtin_cpu_supports("fma")) return Isa::plain;
   bool wide = __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512bw") &&
               __builtin_cpu_supports("avx512vl");
-  return wide ? Isa::avx512 : Isa::avx2;
+  if (!wide) return Isa::avx2;
+  return __builtin_cpu_supports("avx512vnni") ? Isa::vnni : Isa::avx512;
 }
 
 Isa isa() { return current(); }
@@ -41,8 +42,10 @@ const char* name(Isa level) {
       return "plain";
     case Isa::avx2:
       return "avx2";
-    default:
+    case Isa::avx512:
       return "avx512";
+    default:
+      return "vnni";
   }
 }
 

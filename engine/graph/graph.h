@@ -56,7 +56,7 @@ struct Model {
   TensorMap tensors;
   std::map<std::string, std::string> info;
 };
-void check(const Model&);   // the graph, and that every named tensor is there with the right dtype and shape
+void check(const Model&);   // the graph, that every named tensor is there with the right dtype and shape, and what operators verify
 Model clone(const Model&);  // own bytes
 
 // Runs the graph through apply(), on the device of the tensors. Values are dropped after their last use unless autograd holds them.

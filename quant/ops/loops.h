@@ -9,6 +9,9 @@ namespace vitrine::quant {
 void quantize(const float* x, float* y, int64_t n, const QuantParams&);
 void quantize(const double* x, double* y, int64_t n, const QuantParams&);
 
+// Of fake_quant_weight: the range of one row of n weights. `spare` holds n floats.
+QuantParams row_params(const float* w, float* spare, int64_t n, const FakeQuantWeightAttrs&);
+
 // Widens [lo, hi] by x. NaN is ignored.
 void extremes(const float* x, int64_t n, float* lo, float* hi);
 void extremes(const double* x, int64_t n, double* lo, double* hi);

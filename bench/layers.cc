@@ -1,0 +1,44 @@
+#include "bench/layers.h"
+
+#include <tuple>
+
+#include "engine/ops/conv2d.h"
+#include "nn/network.h"
+
+namespace vitrine::bench {
+namespace {
+
+cpu::ConvShape shape_of(const GraphNode& n, const Graph& g, int64_t batch) {
+  const Shape &x = g.values[n.in[0]].meta.shape, &w = g.values[n.in[1]].meta.shape, &y = g.values[n.out[0]].meta.shape;
+  if (x.rank() == 2) return {batch, 1, 1, x[1], y[1], 1, 1, 1, 1};
+  const auto& a = static_cast<const Conv2dAttrs&>(*n.attrs);
+  return {batch, x[1],       x[2],       x[3],    w[0],    w[1],         w[2],         y[1],
+          y[2],  a.stride_h, a.stride_w, a.pad_h, a.pad_w, a.dilation_h, a.dilation_w, a.groups};
+}
+
+auto key(const cpu::ConvShape& s) { return std::tie(s.h, s.w, s.c, s.o, s.kh, s.kw, s.stride_h, s.groups); }
+
+}  // namespace
+
+std::vector<Layer> layers(const std::string& network, int64_t batch) {
+  const Graph g = nn::to_model(*nn::make_network(network), network).graph;
+  std::vector<Layer> found;
+  for (const GraphNode& n : g.nodes) {
+    if (std::string(n.op->name) != "conv2d" && std::string(n.op->name) != "matmul") continue;
+    const cpu::ConvShape s = shape_of(n, g, batch);
+    auto same = std::find_if(found.begin(), found.end(), [&](const Layer& l) { return key(l.shape) == key(s); });
+    if (same == found.end())
+      found.push_back({s, 1});
+    else
+      ++same->count;
+  }
+  return found;
+}
+
+std::string describe(const Layer& l) {
+  const cpu::ConvShape& s = l.shape;
+  return cat(s.h, "x", s.w, " ", s.c, ">", s.o, " ", s.kh, "x", s.kw, " s", s.stride_h, s.groups > 1 ? cat(" g", s.groups) : "", " x",
+             l.count);
+}
+
+}  // namespace vitrine::bench

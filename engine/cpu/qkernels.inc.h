@@ -1,0 +1,157 @@
+// The register kernels of integer convolutions, written once over the types of one instruction set; included by qkernels_*.cc after they
+// define, in an anonymous namespace,
+//   I     16 x i32: load, set, codes (u8), +, *, dot (two taps times their weights)    F  16 x f32
+//   Acc   sums of 16 outputs, dot(X, W): += four inputs times their weights, sum()     W  a line of weights    X  four inputs, repeated
+//   kBlocks, kPixels   of a tile: what fits into the registers
+// Nothing of the C++ library is used, as in kernels.inc.h.
+#pragma once
+#include "engine/cpu/qkernels.h"
+
+namespace vitrine::cpu {
+namespace {
+
+#define UNROLL _Pragma("GCC unroll 16")
+
+// code() of the law.
+I quantize(F v, F scale, F zero, F max) { return F::round(F::fma(v, scale, zero), max); }
+
+// The epilogue for one block: sums[pixel * step] of 16 outputs each.
+__attribute__((noinline)) void finish(const QFinish& t, const I* sums, int64_t sums_step, int64_t pixels) {
+  const QEpilogue& e = *t.e;
+  const int64_t o = t.first, n = t.outputs < kQOutputs ? t.outputs : kQOutputs;
+  const I start = I::load(t.start + o), weight_zero = I::load(t.weight_zero + o);
+  const F mult = F::load(e.mult + o), add = F::load(e.add + o), zero = F::set(0);
+  const F slope = e.slope ? F::load(e.slope + o) : zero;
+  const F post_mult = e.post_mult ? F::load(e.post_mult + o) : zero, post_add = e.post_mult ? F::load(e.post_add + o) : zero;
+  const F second_mult = e.second ? F::load(e.second_mult + o) : zero, second_add = e.second ? F::load(e.second_add + o) : zero;
+  const F residual_scale = F::set(e.residual_inv_scale), out_scale = F::set(e.out_scale), second_scale = F::set(e.second_scale);
+  const F out_zero = F::set(static_cast<float>(e.out_zero)), out_max = F::set(static_cast<float>(e.out_max));
+  const F second_zero = F::set(static_cast<float>(e.second_zero)), second_max = F::set(static_cast<float>(e.second_max));
+  for (int64_t p = 0, at = t.at; p < pixels; ++p, at += t.step) {
+    I sum = sums[p * sums_step] + start;
+    if (t.window) sum = sum + I::set(t.window[p]) * weight_zero;
+    F v = F::fma(F::from(sum), mult, add);
+    if (e.slope) v = F::prelu(v, slope);
+    if (e.residual) v = F::fma(F::from(I::codes(e.residual + at, n) + I::set(-e.residual_zero)), residual_scale, v);
+    if (e.post_mult) v = F::fma(v, post_mult, post_add);
+    if (!t.codes) {
+      v.store(t.values + at, n);
+      continue;
+    }
+    const I code = quantize(v, out_scale, out_zero, out_max);
+    code.store_codes(t.codes + at, n);
+    if (!e.second) continue;
+    const F real = F::fma(F::from(code + I::set(-e.out_zero)), second_mult, second_add);
+    quantize(real, second_scale, second_zero, second_max).store_codes(e.second + at, n);
+  }
+}
+
+template <int Blocks, int Pixels>
+void tile(const QTile& t) {
+  Acc acc[Pixels][Blocks];
+  UNROLL for (int p = 0; p < Pixels; ++p) UNROLL for (int b = 0; b < Blocks; ++b) acc[p][b] = Acc::zero();
+  const uint8_t* x[Pixels];
+  UNROLL for (int p = 0; p < Pixels; ++p) x[p] = t.x + t.pixel[p];
+  const QLine* w = t.w;
+  for (int64_t r = 0; r < t.run_count; ++r)
+    for (int64_t at = t.runs[r], end = at + 4 * t.run_length; at < end; at += 4, w += t.w_step) {
+      W wv[Blocks];
+      UNROLL for (int b = 0; b < Blocks; ++b) wv[b] = W::load(w + b);
+      UNROLL for (int p = 0; p < Pixels; ++p) {
+        const X xv = X::load(x[p] + at);
+        UNROLL for (int b = 0; b < Blocks; ++b) acc[p][b].dot(xv, wv[b]);
+      }
+    }
+  I sums[Pixels][Blocks];
+  UNROLL for (int p = 0; p < Pixels; ++p) UNROLL for (int b = 0; b < Blocks; ++b) sums[p][b] = acc[p][b].sum();
+  QFinish f = t.finish;
+  for (int b = 0; b < Blocks; ++b, f.first += kQOutputs, f.outputs -= kQOutputs, f.at += kQOutputs) finish(f, &sums[0][b], Blocks, Pixels);
+}
+
+// In 16-bit words: there is no shift of bytes, and what crosses from one to the other is masked.
+using Words = uint16_t __attribute__((vector_size(64), may_alias));
+
+template <int Planes>
+void unpack_four(const QLine* packed, QLine* to) {
+  const auto* plane = reinterpret_cast<const Words*>(packed);
+  UNROLL for (int j = 0; j < 4; ++j) {
+    Words number{};
+    if constexpr (Planes == 1) number = plane[0] >> 2 * j & 0x0303;
+    if constexpr (Planes > 1) number = plane[j / 2] >> 4 * (j % 2) & 0x0f0f;
+    if constexpr (Planes == 3) number |= (j < 2 ? plane[2] << (4 - 2 * j) : plane[2] >> (2 * j - 4)) & 0x3030;
+    *reinterpret_cast<Words*>(to + j) = number;
+  }
+}
+
+template <int Planes>
+void unpack(const QLine* packed, int64_t lines, QLine* to) {
+  for (int64_t i = 0; i < lines; i += 4, packed += Planes) unpack_four<Planes>(packed, to + i);
+}
+
+template <int Planes, int Blocks>
+void product(const QTile& t) {
+  Acc acc[4] = {Acc::zero(), Acc::zero(), Acc::zero(), Acc::zero()};  // one per line: shorter chains
+  const QLine* packed = t.w;
+  const uint8_t* x = t.x + t.pixel[0];
+  for (int64_t k = 0; k < t.run_length; k += 4 / Blocks, packed += Planes) {
+    QLine lines[4];
+    unpack_four<Planes>(packed, lines);
+    const uint8_t* at = x + 4 * k;
+    UNROLL for (int j = 0; j < 4; ++j) acc[j].dot(X::load(at + 4 * (j / Blocks)), W::load(lines + j));
+  }
+  QFinish f = t.finish;
+  for (int b = 0; b < Blocks; ++b, f.first += kQOutputs, f.outputs -= kQOutputs, f.at += kQOutputs) {
+    const I sum = Blocks == 2 ? acc[b].sum() + acc[b + 2].sum() : acc[0].sum() + acc[1].sum() + (acc[2].sum() + acc[3].sum());
+    finish(f, &sum, 1, 1);
+  }
+}
+
+void depthwise(const QDepthwise& t) {
+  constexpr int64_t kTogether = 4;
+  I sums[kTogether];
+  QFinish f = t.finish;
+  const uint8_t* x = t.x + f.first;
+  for (int64_t p = 0; p < t.pixels; p += kTogether) {
+    const int64_t count = t.pixels - p < kTogether ? t.pixels - p : kTogether;
+    for (int64_t i = 0; i < count; ++i) {
+      const uint8_t* at = x + t.pixel[p + i];
+      I sum = I::set(0);
+      for (int64_t pair = 0; pair < t.pairs; ++pair) sum = sum.dot(at + t.taps[2 * pair], at + t.taps[2 * pair + 1], t.w + pair);
+      sums[i] = sum;
+    }
+    finish(f, sums, 1, count);
+    f.at += count * f.step;
+  }
+}
+
+void channel_sums(const uint8_t* x, int64_t step, int64_t count, int64_t channels, int32_t* sums) {
+  for (int64_t i = 0; i < count; ++i, x += step) {
+    int32_t sum = 0;
+    for (int64_t c = 0; c < channels; ++c) sum += x[c];
+    sums[i] = sum;
+  }
+}
+
+// Tables without std::index_sequence; what exceeds the registers is never called.
+template <int Blocks, int Pixels>
+constexpr auto entry() {
+  if constexpr (Blocks <= kBlocks && Pixels <= kPixels)
+    return tile<Blocks, Pixels>;
+  else
+    return static_cast<void (*)(const QTile&)>(nullptr);
+}
+#define TILES(b)                                                                                                                     \
+  {                                                                                                                                  \
+    nullptr, entry<b, 1>(), entry<b, 2>(), entry<b, 3>(), entry<b, 4>(), entry<b, 5>(), entry<b, 6>(), entry<b, 7>(), entry<b, 8>(), \
+        entry<b, 9>(), entry<b, 10>(), entry<b, 11>(), entry<b, 12>(), entry<b, 13>(), entry<b, 14>()                                \
+  }
+constexpr QKernels kQKernels = {kBlocks,
+                                kPixels,
+                                {TILES(1), TILES(2)},
+                                depthwise,
+                                {{product<1, 1>, product<1, 2>}, {product<2, 1>, product<2, 2>}, {product<3, 1>, product<3, 2>}},
+                                {unpack<1>, unpack<2>, unpack<3>},
+                                channel_sums};
+
+}  // namespace
+}  // namespace vitrine::cpu

@@ -1,0 +1,86 @@
+// Packing of integer weights; the layouts are those of qkernels.h.
+#include <algorithm>
+#include <cstdlib>
+#include <cstring>
+
+#include "engine/core/error.h"
+#include "engine/core/parallel.h"
+#include "engine/cpu/conv_dense.h"
+#include "engine/cpu/qconv.h"
+
+namespace vitrine::cpu {
+namespace {
+
+// A matrix that no L2 holds: its product with few rows is bound by reading it, so it is read packed.
+bool bound_by_memory(const ConvShape& s) { return s.kh * s.kw == 1 && s.groups == 1 && s.c % 16 == 0 && s.w_numel() >= 1 << 20; }
+
+}  // namespace
+
+QWeights::QWeights(const ConvShape& s, int bits, const int8_t* codes, const int32_t* zero) : zero_(s.o + 2 * kQOutputs), sum_(s.o) {
+  CHECK(bits >= 2 && bits <= 8, "integer weights of ", bits, " bits, expected 2 to 8");
+  const int64_t depth = s.kh * s.kw * s.group_in(), half = int64_t{1} << (bits - 1);
+  const bool packed = bits <= 6 && bound_by_memory(s);
+  std::vector<int8_t> folded(codes, codes + s.w_numel());
+  for (int64_t o = 0; o < s.o; ++o) {
+    const int8_t* q = codes + o * depth;
+    const int64_t z = zero ? zero[o] : 0;
+    CHECK(std::abs(z) < 1 << 14, "zero ", z, " of the weights of output ", o, ", expected less than 2^14");
+    int64_t sum = 0, most = 0, low = 0, high = 0;
+    for (int64_t i = 0; i < depth; ++i) {
+      CHECK(q[i] >= -half && q[i] < half, "code ", int{q[i]}, " of the weights of output ", o, ", expected ", bits, " bits");
+      low = std::min(low, q[i] + z), high = std::max(high, q[i] + z);
+      sum += q[i] + z, most += 255 * std::abs(q[i] + z);
+    }
+    CHECK(most < int64_t{1} << 31, "the sums of output ", o, " of an integer layer can reach ", most, ", expected less than 2^31");
+    sum_[o] = static_cast<int32_t>(sum);
+    // What is moved from the zero to the codes: all of it, if they stay in s8, or what makes them unsigned.
+    const int64_t moved = packed ? half : low < -128 || high > 127 ? 0 : z;
+    for (int64_t i = o * depth; i < (o + 1) * depth; ++i) folded[i] = static_cast<int8_t>(folded[i] + moved);
+    zero_[o] = static_cast<int32_t>(z - moved);
+  }
+  is_depthwise(s) ? pack_depthwise(s, folded.data()) : pack_dense(s, folded.data());
+  if (packed) pack_planes(bits);
+}
+
+void QWeights::pack_dense(const ConvShape& s, const int8_t* codes) {
+  const QRuns runs(s);
+  const int64_t out = s.group_out(), blocks = chunk_count(out, kQOutputs), depth = runs.count * runs.length();
+  lines_.assign(s.groups * blocks * depth, QLine{});
+  for (int64_t o = 0; o < s.o; ++o) {
+    const int64_t group = o / out, block = o % out / kQOutputs, lane = o % out % kQOutputs;
+    const int64_t pair = block / 2 * 2, wide = std::min<int64_t>(2, blocks - pair);
+    QLine* panel = lines_.data() + depth * (group * blocks + pair) + block % 2;
+    for (int64_t r = 0; r < runs.count; ++r)
+      for (int64_t i = 0; i < runs.bytes; ++i)
+        panel[(r * runs.length() + i / 4) * wide].byte[4 * lane + i % 4] = codes[(o * runs.count + r) * runs.bytes + i];
+  }
+  window_ = std::any_of(zero_.begin(), zero_.end(), [](int32_t z) { return z != 0; });
+}
+
+void QWeights::pack_planes(int bits) {
+  planes_ = planes(bits);
+  std::vector<QLine> packed(lines_.size() / 4 * planes_);
+  for (size_t i = 0; i < lines_.size(); ++i)
+    for (int64_t b = 0; b < 64; ++b) {
+      QLine* plane = &packed[i / 4 * planes_];
+      const int j = i % 4, number = lines_[i].byte[b];
+      auto put = [&](int64_t line, int shift, int part) { plane[line].byte[b] = static_cast<int8_t>(plane[line].byte[b] | part << shift); };
+      if (planes_ > 1) put(j / 2, 4 * (j % 2), number & 15);
+      if (planes_ != 2) put(planes_ - 1, 2 * j, planes_ == 3 ? number >> 4 : number);
+    }
+  lines_ = std::move(packed);
+}
+
+// With 16 bits a weight holds its zero, too.
+void QWeights::pack_depthwise(const ConvShape& s, const int8_t* codes) {
+  const int64_t taps = s.kh * s.kw, pairs = chunk_count(taps, 2);
+  lines_.assign(chunk_count(s.c, kQOutputs) * pairs, QLine{});
+  for (int64_t c = 0; c < s.c; ++c)
+    for (int64_t t = 0; t < taps; ++t) {
+      const auto w = static_cast<int16_t>(codes[c * taps + t] + zero_[c]);
+      std::memcpy(lines_[c / kQOutputs * pairs + t / 2].byte + 4 * (c % kQOutputs) + 2 * (t % 2), &w, 2);
+    }
+  std::fill(zero_.begin(), zero_.end(), 0);
+}
+
+}  // namespace vitrine::cpu
