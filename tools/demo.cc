@@ -1,5 +1,5 @@
-// vitrine demo: the whole job on faces it renders itself. Trains a small teacher, quantizes it to several widths in several ways, verifies
-// every model on four lists of people that no training saw, prints the paper's Table 1 for it and writes a page to look at.
+// vitrine demo: the whole job on faces it renders itself. Trains a small teacher, prunes it, quantizes it to several widths in several
+// ways, verifies every model on four lists of people that no training saw, prints the paper's Table 1 for it and writes a page to look at.
 #include <cmath>
 #include <cstdio>
 #include <map>
@@ -9,6 +9,8 @@
 #include "engine/graph/fuse.h"
 #include "nn/io/model_file.h"
 #include "nn/network.h"
+#include "prune/importance.h"
+#include "prune/plan.h"
 #include "quant/placement.h"
 #include "tools/benchmarks.h"
 #include "tools/command.h"
@@ -31,9 +33,10 @@ struct Scale {
   int64_t identities, images, epochs, pairs;
   int64_t adapt;  // identities that students see: little data is the point
   std::vector<std::string> bits;
+  std::string pruned_bits;  // of the network that is both pruned and quantized
 };
-const Scale kFull{600, 10, 6, 800, 160, {"w8a8", "w6a6", "w4a4"}};
-const Scale kQuick{200, 8, 4, 200, 100, {"w4a4"}};
+const Scale kFull{600, 10, 6, 800, 160, {"w8a8", "w6a6", "w4a4"}, "w6a6"};
+const Scale kQuick{200, 8, 4, 200, 100, {"w4a4"}, "w6a6"};
 
 std::vector<int64_t> first(int64_t n) {
   std::vector<int64_t> indices(static_cast<size_t>(n));
@@ -93,6 +96,9 @@ struct Demo {
   }
 
   Model teacher();
+  void distil(Model& student, const Model& teacher, const std::string& method, uint64_t seed);
+  void keep(const Model&, const std::string& bits, const std::string& method);
+  void prune(const Model& teacher);
   Row student(const Model& teacher, const std::string& bits, const std::string& method, uint64_t seed);
   std::string verdict(const Model& teacher);
   void print(std::ostream&) const;
@@ -117,28 +123,47 @@ Model Demo::teacher() {
   return m;
 }
 
+void Demo::distil(Model& student, const Model& teacher, const std::string& method, uint64_t seed) {
+  Recipe r;
+  r.objective.terms = method;
+  r.objective.head = {.margin = {.m2 = 0, .m3 = 0.3, .scale = 32}, .seed = seed};
+  r.schedule.base = 0.01;
+  fit(student, &teacher, adapt,
+      [&](int64_t epoch) { return data::balanced_batches(data::labels(adapt), seed, static_cast<uint64_t>(epoch)); }, r, {});
+}
+
+void Demo::keep(const Model& m, const std::string& bits, const std::string& method) {
+  const std::string file = cat(bits, "-", method, ".safetensors");
+  io::save_model(record.path(file), m);
+  record.output(file);
+}
+
+// A fifth of the channels of every layer goes, then EKD; then bits, too.
+void Demo::prune(const Model& teacher) {
+  const prune::Structure s = prune::find_groups(teacher.graph);
+  Model less = prune::apply(teacher, s, prune::select(teacher.graph, s, prune::scores(teacher, s, {}), {.ratio = 0.2}));
+  rows.push_back(measure("f32", "sp20", less, 0, c.seed));
+  distil(less, teacher, "ekd", c.seed);
+  keep(less, "f32", "sp20-ekd");
+  rows.push_back(measure("f32", "sp20-ekd", less, adapt.size(), c.seed));
+  Model fewer_bits = quant::quantface(less, quant::parse_bits(scale.pruned_bits));
+  distil(fewer_bits, teacher, "ekd", c.seed);
+  keep(fewer_bits, scale.pruned_bits, "sp20-ekd");
+  rows.push_back(measure(scale.pruned_bits, "sp20-ekd", fewer_bits, 2 * adapt.size(), c.seed));
+}
+
 Row Demo::student(const Model& teacher, const std::string& bits, const std::string& method, uint64_t seed) {
   Model m = quant::quantface(teacher, quant::parse_bits(bits));
-  int64_t images = 0;
+  int64_t images = adapt.size();
   if (method == "none") {
     auto batches = data::shuffled_batches(adapt.size(), 64, seed, 0, false);
     batches.resize(std::min<size_t>(batches.size(), 20));
     images = static_cast<int64_t>(batches.size()) * 64;
     calibrate(m, adapt, batches);
   } else {
-    Recipe r;
-    r.objective.terms = method;
-    r.objective.head = {.margin = {.m2 = 0, .m3 = 0.3, .scale = 32}, .seed = seed};
-    r.schedule.base = 0.01;
-    images = adapt.size();
-    fit(m, &teacher, adapt, [&](int64_t epoch) { return data::balanced_batches(data::labels(adapt), seed, static_cast<uint64_t>(epoch)); },
-        r, {});
+    distil(m, teacher, method, seed);
   }
-  if (seed == c.seed) {
-    const std::string file = cat(bits, "-", method, ".safetensors");
-    io::save_model(record.path(file), m);
-    record.output(file);
-  }
+  if (seed == c.seed) keep(m, bits, method);
   return measure(bits, method, m, images, seed);
 }
 
@@ -248,9 +273,10 @@ Json demo(const Options& o, const Common& c) {
   Stopwatch watch;
   Demo d(o, c);
   say() << "demo: an IResNet-18 of a quarter of the width learns " << d.scale.identities << " rendered people from " << d.train.size()
-        << " images, then loses bits\n";
+        << " images, then loses channels and bits\n";
   Model teacher = d.teacher();
   d.rows.push_back(d.measure("f32", "teacher", teacher, d.train.size() * d.scale.epochs, c.seed));
+  d.prune(teacher);
   for (const std::string& bits : d.scale.bits)
     for (const char* method : kMethods) d.rows.push_back(d.student(teacher, bits, method, c.seed));
   const std::string verdict = d.verdict(teacher);

@@ -60,7 +60,6 @@ data::Batches draw(const FinetuneOptions& o, const data::Dataset& set, uint64_t 
 }
 
 data::Batches draw_as_they_are(const FinetuneOptions& o, const data::Dataset& set, uint64_t seed, int64_t count) {
-  if (!o.batches.empty()) return data::read_batches(o.batches, set.size());
   auto all = data::shuffled_batches(set.size(), std::min(o.batch, set.size()), seed, 0, false);
   if (static_cast<int64_t>(all.size()) > count) all.resize(count);
   return all;

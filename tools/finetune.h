@@ -16,7 +16,7 @@ void add_options(CLI::App&, FinetuneOptions&);
 void write_config(RunRecord&, const FinetuneOptions&);
 Recipe recipe_of(const FinetuneOptions&, uint64_t seed);  // QuantFace's
 data::Batches draw(const FinetuneOptions&, const data::Dataset&, uint64_t seed, int64_t epoch);
-// Up to `count` batches in random order, unmirrored: for looking, not for learning. Recorded batches if there are any.
+// Up to `count` batches in random order, unmirrored: for looking, not for learning.
 data::Batches draw_as_they_are(const FinetuneOptions&, const data::Dataset&, uint64_t seed, int64_t count);
 
 struct Trained {

@@ -53,18 +53,14 @@ void prepare(Model& student, const data::Dataset& set, const data::Batches& batc
 
 Trained train(Model& student, const Model& teacher, const data::Dataset& set, const Options& o, uint64_t seed, RunRecord& record) {
   if (o.tune.terms != "none") {
+    if (o.bn_reestimate) prepare(student, set, draw_as_they_are(o.tune, set, seed, o.calibration), o);
     Recipe r = recipe_of(o.tune, seed);
-    if (o.bn_reestimate) {
-      auto batches = draw_as_they_are(o.tune, set, seed, o.calibration);
-      batches.resize(std::min(batches.size(), static_cast<size_t>(o.calibration)));  // a recorded order is that of the whole training
-      prepare(student, set, batches, o);
-    }
     r.track_steps = o.freeze_after, r.ranges = rule_of(o), r.clipped = o.ste == "clipped";
     return finetune(student, teacher, set, o.tune, r, seed, record);
   }
   Trained t;
   Stopwatch watch;
-  auto batches = draw_as_they_are(o.tune, set, seed, o.calibration);
+  auto batches = o.tune.batches.empty() ? draw_as_they_are(o.tune, set, seed, o.calibration) : draw(o.tune, set, seed, 0);
   prepare(student, set, batches, o);
   t.steps = static_cast<int64_t>(batches.size());
   for (auto& b : batches) t.images += static_cast<int64_t>(b.size());
