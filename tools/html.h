@@ -1,4 +1,5 @@
-// A self-contained HTML page of text, tables and line plots (inline SVG, no script, nothing fetched).
+// A self-contained HTML page of text, tables and line plots (inline SVG, no script, nothing fetched), light or dark as
+// the reader's system is.
 #pragma once
 #include <string>
 #include <vector>
@@ -9,12 +10,19 @@ struct Series {
   std::string name;
   std::vector<double> x, y;  // equally long; points that are not finite are left out, and break the line
   bool markers = false;      // dots that tell their values when pointed at, instead of a bare line
+  bool filled = false;       // the area down to the axis, too
+  bool attached = false;     // dots on the series before: its colour, no line, no legend
 };
 
 struct Plot {
   std::string title, x_label, y_label;
   std::vector<Series> series;
   bool log_x = false;  // x > 0
+};
+
+struct Picture {
+  std::vector<std::string> png;  // files' bytes, side by side
+  std::string caption;
 };
 
 class HtmlPage {
@@ -25,6 +33,7 @@ class HtmlPage {
   void table(const std::vector<std::string>& header, const std::vector<std::vector<std::string>>& rows);
   void plot(const Plot&);
   void images(const std::vector<std::string>& png, const std::string& caption);  // PNG files' bytes, embedded
+  void gallery(const std::vector<Picture>&);                                     // as many to a row as fit
   void save(const std::string& path) const;                                      // whole or not at all
 
  private:
