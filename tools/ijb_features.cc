@@ -60,9 +60,9 @@ PooledFaces run_shard(const Model& model, const IjbBenchmark& b, const IjbOption
   std::optional<eval::TemplateSums> sums;
   PooledFaces pooled;
   int64_t place = begin;
-  for_each_batch(faces, shard_batches(b.faces, begin, end, o.pooling.flip), preprocess_of(model),
+  for_each_batch(faces, shard_batches(b.faces, begin, end, o.pooling.flip), preprocess_of(model), device_of(model),
                  [&](const data::Batch& batch, const Tensor& pixels) {
-                   const Tensor y = run(model.graph, model.tensors, {pixels})[0];
+                   const Tensor y = run(model.graph, model.tensors, {pixels})[0].to(Device::cpu);
                    CHECK(y.shape().rank() == 2 && y.dtype() == Dtype::f32, "model: output ", str(y.meta()), ": expected f32 [N,D]");
                    const int64_t dim = y.shape()[1], n = o.pooling.flip ? batch.n / 2 : batch.n;
                    if (!sums) sums.emplace(b.faces, o.pooling, shard.first, shard.last, dim);
