@@ -3,6 +3,7 @@
 //   FILE:LINE: what was found, what was expected
 #pragma once
 #include <array>
+#include <span>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -26,6 +27,9 @@ std::string read_text(const std::string& path);
 // Lines of fields separated by tabs or spaces; ends "\n" and "\r\n"; a byte order mark and blank lines are skipped.
 // The fields are views into `text`. `file` is the name that errors carry.
 std::vector<Line> split_lines(std::string_view text, const std::string& file);
+
+// One line's fields, checked as above, into `fields`; how many there were. Error for more than fit. `where` is "FILE:LINE: ".
+int split_fields(std::string_view line, const std::string& where, std::span<std::string_view> fields);
 
 // Decimal digits only, low <= value <= high; `where` ("FILE:LINE: ") begins the error.
 int parse_number(std::string_view field, int low, int high, const std::string& where);

@@ -135,7 +135,7 @@ class Placer {
     while (student_.tensors.count(name + ".range")) name += "_";
     Dtype d = g.values[x].meta.dtype;
     Id range = g.add_value(Value::Kind::buffer, name + ".range", Meta{{2}, d});
-    student_.tensors[name + ".range"] = Tensor::from({2}, start).to(d);
+    student_.tensors[name + ".range"] = Tensor::from({2}, start).to(d).to(device_of(student_));
     return g.add_node(op_named("fake_quant"), a, {x, range})[0];
   }
   // The code of pixel p is p - mean, rounded. With a fraction in the mean the range is widened a little: rounding must not meet ties, which

@@ -117,7 +117,10 @@ fs::path image_root(const Benchmark& b, const std::string& data_dir) {
   return data_dir;
 }
 
-FileSet files_of(const Benchmark& b, const std::string& data_dir) {
+}  // namespace
+
+std::shared_ptr<const data::Dataset> images_of(const Benchmark& b, const std::string& data_dir) {
+  if (b.images) return b.images;
   const fs::path root = image_root(b, data_dir);
   std::vector<std::string> paths;
   std::string missing;
@@ -127,15 +130,12 @@ FileSet files_of(const Benchmark& b, const std::string& data_dir) {
     if (paths.back().empty() && lost++ == 0) missing = image;
   }
   CHECK(lost == 0, b.list_file, ": ", lost, " of ", paths.size(), " images are not below ", root.string(), ", the first is ", missing);
-  return FileSet(paths);
+  return std::make_shared<FileSet>(paths);
 }
 
-}  // namespace
-
 eval::Trials compare_by_model(const Model& model, const Benchmark& b, const std::string& data_dir, bool flip) {
-  std::optional<FileSet> files;
-  if (!b.images) files.emplace(files_of(b, data_dir));
-  const data::Dataset& set = b.images ? *b.images : static_cast<const data::Dataset&>(*files);
+  const auto images = images_of(b, data_dir);
+  const data::Dataset& set = *images;
   Embeddings e = embed(model, set, false, cat("embed ", b.pairs.name));
   std::vector<float> mirrored;
   if (flip) mirrored = embed(model, set, true, cat("embed ", b.pairs.name, " mirrored")).values;

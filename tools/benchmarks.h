@@ -36,6 +36,7 @@ Benchmark open_bin(const std::string& name, const std::string& file, bool folds_
 
 // The list's images, its own or below `data_dir` (images, "aligned images", NAME/..), whatever their extension. Error that names the first
 // missing one and counts the rest.
+std::shared_ptr<const data::Dataset> images_of(const Benchmark&, const std::string& data_dir);
 eval::Trials compare_by_model(const Model&, const Benchmark&, const std::string& data_dir, bool flip);
 // `names_file`, if given, says which image each row belongs to: a path as the list has it, or below `data_dir`.
 eval::Trials compare_embeddings(const Benchmark&, const std::string& npy_file, const std::string& names_file, const std::string& data_dir);

@@ -1,5 +1,6 @@
 // vitrine demo: the whole job on faces it renders itself. Trains a small teacher, prunes it, quantizes it to several widths in several
-// ways, verifies every model on four lists of people that no training saw, prints the paper's Table 1 for it and writes a page to look at.
+// ways, verifies every model on four lists and a small IJB-C of people that no training saw, prints the paper's Table 1 for it and writes
+// a page to look at.
 #include <cmath>
 #include <cstdio>
 #include <map>
@@ -14,6 +15,7 @@
 #include "quant/placement.h"
 #include "tools/benchmarks.h"
 #include "tools/command.h"
+#include "tools/eval_report.h"
 #include "tools/progress.h"
 #include "tools/report.h"
 #include "tools/run_record.h"
@@ -31,12 +33,13 @@ struct Options {
 // What differs between the demo of some minutes and the quick one.
 struct Scale {
   int64_t identities, images, epochs, pairs;
+  int subjects;   // of the small IJB-C
   int64_t adapt;  // identities that students see: little data is the point
   std::vector<std::string> bits;
   std::string pruned_bits;  // of the network that is both pruned and quantized
 };
-const Scale kFull{600, 10, 6, 800, 160, {"w8a8", "w6a6", "w4a4"}, "w6a6"};
-const Scale kQuick{200, 8, 4, 200, 100, {"w4a4"}, "w6a6"};
+const Scale kFull{600, 10, 6, 800, 60, 160, {"w8a8", "w6a6", "w4a4"}, "w6a6"};
+const Scale kQuick{200, 8, 4, 200, 24, 100, {"w4a4"}, "w6a6"};
 
 std::vector<int64_t> first(int64_t n) {
   std::vector<int64_t> indices(static_cast<size_t>(n));
@@ -44,7 +47,8 @@ std::vector<int64_t> first(int64_t n) {
   return indices;
 }
 
-constexpr int64_t kSide = 56;  // the teacher's input: a quarter of a crop's pixels
+constexpr int64_t kSide = 56;     // the teacher's input: a quarter of a crop's pixels
+constexpr size_t kIjbTarget = 4;  // FPR 1e-2: the small set has some thousand different pairs
 constexpr const char* kMethods[] = {"none", "mse", "ekd", "ekd+ce"};
 
 struct Row {
@@ -52,6 +56,7 @@ struct Row {
   Sizes size;
   int64_t params = 0, images = 0;
   std::vector<eval::Verification> results;  // a list each
+  IjbResult ijb;
 };
 
 struct Demo {
@@ -63,6 +68,7 @@ struct Demo {
   data::CachedSet train;
   data::SubsetView adapt;
   std::vector<Benchmark> lists;
+  IjbBenchmark ijb;
   std::vector<Row> rows;
   std::vector<NamedTrials> roc;  // of the first list
 
@@ -79,11 +85,13 @@ struct Demo {
       b.images = std::make_shared<data::CachedSet>(*pool_.emplace_back(b.images), int64_t{1} << 30);
       lists.push_back(std::move(b));
     }
+    ijb = synthetic_ijb_benchmark(c.seed, scale.subjects);
+    ijb.images = std::make_shared<data::CachedSet>(*pool_.emplace_back(ijb.images), int64_t{1} << 30);
   }
 
   Row measure(const std::string& bits, const std::string& method, const Model& m, int64_t images, uint64_t seed) {
     const int64_t weight_bits = bits == "f32" ? 32 : quant::parse_bits(bits).weight_bits;
-    Row row{bits, method, sizes(m.graph, weight_bits), count(m.graph).params, images, {}};
+    Row row{bits, method, sizes(m.graph, weight_bits), count(m.graph).params, images, {}, {}};
     for (auto& list : lists) {
       eval::Trials trials = compare_by_model(fused(m), list, "", false);
       row.results.push_back(eval::verify(trials));
@@ -92,6 +100,12 @@ struct Demo {
       record.metrics(line);
       if (&list == &lists[0] && seed == c.seed) roc.push_back({cat(bits, " ", method), std::move(trials)});
     }
+    IjbOptions options;
+    options.pooling.flip = false;
+    row.ijb = evaluate_ijb(&m, ijb, options, "", c.seed);
+    Json line = to_json(row.ijb);
+    line["bits"] = bits, line["method"] = method, line["seed"] = seed;
+    record.metrics(line);
     return row;
   }
 
@@ -109,7 +123,7 @@ struct Demo {
 };
 
 Model Demo::teacher() {
-  Model m = nn::make_model("iresnet18", c.seed, {.height = kSide, .width = kSide, .channels = 0.25, .embedding = 128});
+  Model m = to(nn::make_model("iresnet18", c.seed, {.height = kSide, .width = kSide, .channels = 0.25, .embedding = 128}), device_of(c));
   m.info["shrink"] = std::to_string(112 / kSide);
   Recipe r;
   r.objective.terms = "ce";
@@ -215,6 +229,8 @@ std::vector<std::vector<std::string>> table(const std::vector<Row>& rows) {
     std::snprintf(kilobytes, sizeof kilobytes, "%.1f", static_cast<double>(bytes) / 1e3);
     cells.push_back({r.bits, r.method, cat(r.params), kilobytes, cat(r.images)});
     for (auto& v : r.results) cells.back().push_back(cat(percent(v.accuracy), " +- ", percent(v.std)));
+    const eval::Interval i = r.ijb.intervals[kIjbTarget];
+    cells.back().push_back(cat(percent(r.ijb.points[kIjbTarget].tpr), " (", percent(i.low), " - ", percent(i.high), ")"));
   }
   return cells;
 }
@@ -222,6 +238,7 @@ std::vector<std::vector<std::string>> table(const std::vector<Row>& rows) {
 std::vector<std::string> header(const std::vector<Benchmark>& lists) {
   std::vector<std::string> names{"bits", "fine-tuning", "parameters", "kB", "images"};
   for (auto& list : lists) names.push_back(list.name.substr(list.name.find('-') + 1));
+  names.push_back(cat("ijbc, TPR at ", eval::kIjbTargets[kIjbTarget]));
   return names;
 }
 
@@ -266,6 +283,10 @@ void Demo::page(const std::string& verdict) const {
   }
   page.heading("Receiver operating characteristic");
   add_roc(page, lists[0].name, roc);
+  std::vector<Curve> curves;
+  for (auto& r : rows) curves.push_back({cat(r.bits, " ", r.method), r.ijb.curve, {}});
+  curves.resize(std::min<size_t>(curves.size(), 8));
+  add_log_roc(page, ijb.name, curves);
   page.save(record.path("report.html"));
 }
 
@@ -292,6 +313,10 @@ Json demo(const Options& o, const Common& c) {
       list.push_back(to_json(d.lists[l], r.results[l]));
       list.back()["bits"] = r.bits, list.back()["method"] = r.method;
     }
+  for (auto& r : d.rows) {
+    list.push_back(to_json(r.ijb));
+    list.back()["bits"] = r.bits, list.back()["method"] = r.method;
+  }
   Json result{{"benchmarks", list}, {"out", o.out}, {"verdict", verdict}, {"seconds", watch.seconds()}};
   d.record.finish(result);
   return result;

@@ -44,7 +44,7 @@ Tensor embed_tensor(const Model& m, const std::string& file) {
   Tensor x = io::read_npy(file);
   CHECK(x.shape().rank() == 4 && x.dtype() == Dtype::f32, file, ": ", str(x.meta()), ": expected f32 N,C,H,W");
   NoGrad quiet;
-  return run(m.graph, m.tensors, {transpose(x, {0, 2, 3, 1})})[0];
+  return run(m.graph, m.tensors, {transpose(x.to(device_of(m)), {0, 2, 3, 1})})[0].to(Device::cpu);
 }
 
 Tensor embed_images(const Model& m, const Options& o) {
@@ -61,7 +61,7 @@ Tensor embed_images(const Model& m, const Options& o) {
 
 Json embed_command(const Options& o, const Common& c) {
   CHECK(o.tensor.empty() != o.images.empty(), "embed: expected either IMAGES or --tensor FILE.npy");
-  Model m = fused(nn::open_model(o.model, c.seed), o.exact ? Fusion::bits : Fusion::free);
+  Model m = fused(to(nn::open_model(o.model, c.seed), device_of(c)), o.exact ? Fusion::bits : Fusion::free);
   Tensor y = o.tensor.empty() ? embed_images(m, o) : embed_tensor(m, o.tensor);
   if (o.normalise) y = l2_normalize(y);
   io::write_npy(o.out, y);

@@ -145,7 +145,7 @@ class Pruning {
     }
     Philox signs(c_.seed, 77);
     const auto batches = some(1);
-    for_each_batch(data_->set(), batches, preprocess_of(student_), [&](const data::Batch&, const Tensor& pixels) {
+    for_each_batch(data_->set(), batches, preprocess_of(student_), device_of(student_), [&](const data::Batch&, const Tensor& pixels) {
       Tensor e = l2_normalize(vitrine::run(student_.graph, student_.tensors, {pixels})[0]), v = Tensor::zeros(e.shape());
       for (int64_t i = 0; i < v.numel(); ++i) v.data<float>()[i] = signs.next() & 1 ? 1.0f : -1.0f;
       const Tensors g = grad(sum(mul(e, v)), wrt);
@@ -180,7 +180,7 @@ class Pruning {
     Model less = prune::apply(student_, s, removed);
     if (o_.compensate) {
       prune::Means means(student_);
-      for_each_batch(data_->set(), some(16), preprocess_of(student_),
+      for_each_batch(data_->set(), some(16), preprocess_of(student_), device_of(student_),
                      [&](const data::Batch&, const Tensor& pixels) { means.observe(pixels); });
       say() << "compensated " << means.compensate(less, s, removed) << " layers\n";
     }

@@ -70,7 +70,7 @@ Trained train(Model& student, const Model& teacher, const data::Dataset& set, co
 
 Json quantize(Options o, const Common& c) {
   if (o.out.empty()) o.out = cat("runs/", std::filesystem::path(o.teacher).stem().string(), "-", o.bits, "-", o.tune.terms);
-  Model teacher = nn::open_model(o.teacher, c.seed);
+  Model teacher = to(nn::open_model(o.teacher, c.seed), device_of(c));
   Model student = (o.scheme == "integer" ? quant::integer : quant::quantface)(teacher, spec_of(o));
   OpenedSet data(o.tune.data, o.tune.fraction, c.seed);
   const data::Dataset& set = data.set();

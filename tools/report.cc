@@ -48,7 +48,7 @@ void add_ranges(HtmlPage& page, const Model& m) {
   std::vector<std::vector<std::string>> rows;
   for (auto& v : m.graph.values) {
     if (v.kind != Value::Kind::buffer || !v.name.ends_with(".range")) continue;
-    const float* range = m.tensors.at(v.name).data<float>();
+    const auto range = m.tensors.at(v.name).values<float>();
     for (int i = 0; i < 2; ++i) {
       p.series[i].x.push_back(static_cast<double>(rows.size() + 1));
       p.series[i].y.push_back(range[1 - i]);

@@ -22,7 +22,7 @@ void follow(Model& student, const data::Dataset& set, const data::Batches& batch
   NoGrad quiet;
   Progress progress(what, static_cast<int64_t>(batches.size()), "batches");
   int64_t i = 0;
-  for_each_batch(set, batches, preprocess_of(student), [&](const data::Batch&, const Tensor& pixels) {
+  for_each_batch(set, batches, preprocess_of(student), device_of(student), [&](const data::Batch&, const Tensor& pixels) {
     run(graph(++i), student.tensors, {pixels});
     progress.add(1);
   });
@@ -41,7 +41,7 @@ void reestimate_batch_norm(Model& student, const data::Dataset& set, const data:
   follow(student, set, batches, "BatchNorm", [&](int64_t i) { return with_batch_statistics(tracking, 1.0 / static_cast<double>(i)); });
   for (auto& u : tracking.updates) {
     Tensor& range = student.tensors.at(tracking.values[u.state].name);
-    range = Tensor::zeros(range.shape(), range.dtype());
+    range = Tensor::zeros(range.shape(), range.dtype(), range.device());
   }
 }
 
@@ -129,7 +129,7 @@ void save(const Checkpoint& c, int64_t step, const TensorMap& network, const nn:
   file.metadata = {{"vitrine.step", std::to_string(step)}, {"vitrine.config", c.config}};
   const TensorMap parts[] = {network, optimiser.state(), objective.state()};
   for (size_t i = 0; i < std::size(parts); ++i)
-    for (auto& [name, tensor] : parts[i]) file.tensors.emplace_back(kParts[i] + name, tensor);
+    for (auto& [name, tensor] : parts[i]) file.tensors.emplace_back(kParts[i] + name, tensor.to(Device::cpu));
   io::write_safetensors(c.file, file);  // under another name, then renamed: a kill leaves the old checkpoint or the new one
 }
 
@@ -149,8 +149,9 @@ int64_t load(const Checkpoint& c, TensorMap& network, nn::Optimiser& optimiser, 
       if (name.rfind(kParts[i], 0) == 0) parts[i][name.substr(std::string(kParts[i]).size())] = tensor;
   for (auto& [name, tensor] : network) {
     auto it = parts[0].find(name);
-    CHECK(it != parts[0].end() && it->second.meta() == tensor.meta(), c.file, ": no ", name, " ", str(tensor.meta()));
-    tensor.assign(it->second);
+    CHECK(it != parts[0].end() && it->second.shape() == tensor.shape() && it->second.dtype() == tensor.dtype(), c.file, ": no ", name, " ",
+          str(tensor.meta()));
+    tensor.assign(it->second.to(tensor.device()));
   }
   optimiser.load_state(parts[1]);
   objective.load_state(parts[2]);
@@ -189,7 +190,8 @@ void fit(Model& network, const Model* teacher, const data::Dataset& set, const E
          const Checkpoint& checkpoint, const AfterStep& after_step) {
   Graph frozen = with_batch_statistics(network.graph), tracking = quant::with_running_ranges(frozen, recipe.ranges);
   if (recipe.clipped) frozen = quant::with_clipped_gradients(frozen), tracking = quant::with_clipped_gradients(tracking);
-  frozen = quant::with_norm_chains(frozen), tracking = quant::with_norm_chains(tracking);
+  if (device_of(network) == Device::cpu)  // a fusion of equal bits, with kernels for the host only
+    frozen = quant::with_norm_chains(frozen), tracking = quant::with_norm_chains(tracking);
   auto optimiser = make_optimiser(network, recipe);
   const auto labels = data::labels(set);
   const int64_t classes = labels.empty() ? 0 : *std::max_element(labels.begin(), labels.end()) + 1;
@@ -205,7 +207,7 @@ void fit(Model& network, const Model* teacher, const data::Dataset& set, const E
     const int64_t skip = std::clamp<int64_t>(done - step, 0, static_cast<int64_t>(batches.size()));
     batches.erase(batches.begin(), batches.begin() + skip);
     step += skip;
-    for_each_batch(set, batches, preprocess_of(network), [&](const data::Batch& b, const Tensor& pixels) {
+    for_each_batch(set, batches, preprocess_of(network), device_of(network), [&](const data::Batch& b, const Tensor& pixels) {
       StepMetrics m{.step = ++step, .epoch = epoch, .lr = nn::learning_rate(recipe.schedule, step - 1, total), .images = b.n};
       Tensor embedding = run(step <= recipe.track_steps ? tracking : frozen, network.tensors, {pixels})[0];
       Tensor loss = objective(embedding, pixels, b.labels, m);

@@ -55,9 +55,9 @@ struct OpDef {
   Tensors (*backward)(const Back&) = nullptr;                            // written with operators: no device code
   AttrsPtr (*attrs)() = nullptr;                                         // default attributes; null: none
   int64_t (*macs)(const Metas& in, const Metas& out, Attrs*) = nullptr;  // multiply-accumulates; null: none worth counting
-  void (*ties)(Ties&) = nullptr;                                         // which channels are one and the same; null: not known
-  AttrsPtr (*narrow)(const Narrowed&) = nullptr;                         // attributes when channels have gone; null: the same
   void (*verify)(const Tensors& in, Attrs*) = nullptr;  // of a model just loaded: what only elements tell; computed inputs are empty
+  void (*ties)(Ties&) = nullptr;                        // which channels are one and the same; null: not known
+  AttrsPtr (*narrow)(const Narrowed&) = nullptr;        // attributes when channels have gone; null: the same
   Surrogate surrogate = Surrogate::none;
   bool view = false;                       // output 0 shares the bytes of input 0
   uint32_t saves_in = ~0u, saves_out = 0;  // bit i: backward reads the elements of input / output i

@@ -33,9 +33,10 @@ struct GradTile {
   int64_t g_image, g_row, g_step;
   int64_t images, rows, pixels;
   float* dw;
-  int64_t dw_step;  // floats between dw[j] and dw[j + 1]
-  int64_t lanes;    // to store, at most vectors * lanes
-  bool add;         // add the chain to dw instead of storing it
+  int64_t dw_step;           // floats between dw[j] and dw[j + 1]
+  int64_t lanes;             // to store, at most vectors * lanes
+  bool add;                  // add the chain to dw instead of storing it
+  int64_t x_ahead, g_ahead;  // floats from what the tile reads to what it will read in the next block, which is asked for now
 };
 
 // A piece of a row of a depthwise convolution: y[pixel][c] = fma chain over taps of x[tap][pixel * x_step + c] * w[tap][c]

@@ -1,5 +1,5 @@
-// Each loop is written once; the f32 form is compiled for several instruction sets. Sums take four rows at a time, in their order, so that
-// the f64 sums are loaded and stored once for four additions.
+// Each loop is written once; the f32 form is compiled for several instruction sets. Sums take several rows at a time, in their order, so
+// that the f64 sums are loaded and stored once for several additions.
 #include "engine/cpu/norm.h"
 
 #include "engine/cpu/loops.h"
@@ -9,10 +9,19 @@ namespace {
 
 #define INLINE inline __attribute__((always_inline))
 
+constexpr int kRows = 8;  // at a time, in moments; gradients need more registers each
+
 template <class T>
 INLINE T prelu(T u, T slope) {
   const T negative = slope * u;
   return u > 0 ? u : negative;
+}
+
+// Asks for the lines of the rows after next: sums leave the processor too little to do to run far enough ahead by itself.
+template <int Rows, class T>
+INLINE void prefetch_rows(const T* x, int64_t c) {
+  constexpr int64_t kLine = 64 / sizeof(T);
+  for (int64_t i = 0; i < Rows * c; i += kLine) __builtin_prefetch(x + 2 * Rows * c + i);
 }
 
 enum class Then { nothing, prelu, add };
@@ -30,8 +39,8 @@ INLINE void forward(const T* __restrict x, const T* __restrict other, T* __restr
   }
 }
 
-template <int Rows, class T>
-INLINE void add_moments(const T* __restrict x, int64_t c, double* __restrict s, double* __restrict q) {
+template <bool extremes, int Rows, class T>
+INLINE void add_moments(const T* __restrict x, int64_t c, double* __restrict s, double* __restrict q, T* __restrict lo, T* __restrict hi) {
   for (int64_t k = 0; k < c; ++k) {
     double sum = s[k], squares = q[k];
     for (int r = 0; r < Rows; ++r) {
@@ -40,7 +49,24 @@ INLINE void add_moments(const T* __restrict x, int64_t c, double* __restrict s, 
       squares += v * v;
     }
     s[k] = sum, q[k] = squares;
+    if (!extremes) continue;
+    T low = lo[k], high = hi[k];
+    for (int r = 0; r < Rows; ++r) {
+      low = x[r * c + k] < low ? x[r * c + k] : low;
+      high = x[r * c + k] > high ? x[r * c + k] : high;
+    }
+    lo[k] = low, hi[k] = high;
   }
+}
+
+template <bool extremes, class T>
+INLINE void all_moments(const T* x, int64_t rows, int64_t c, double* sums, T* lo, T* hi) {
+  int64_t r = 0;
+  for (; r + kRows <= rows; r += kRows) {
+    prefetch_rows<kRows>(x + r * c, c);
+    add_moments<extremes, kRows>(x + r * c, c, sums, sums + c, lo, hi);
+  }
+  for (; r < rows; ++r) add_moments<extremes, 1>(x + r * c, c, sums, sums + c, lo, hi);
 }
 
 template <bool with_prelu, int Rows, class T>
@@ -68,10 +94,13 @@ INLINE void add_gradient_moments(const T* __restrict g, const T* __restrict x, i
 
 template <bool with_prelu, class T>
 INLINE void all_gradient_moments(const T* g, const T* x, int64_t rows, int64_t c, const Norm<T>& n, const T* slope, double* sums) {
-  constexpr int kRows = 4;
+  constexpr int kGradRows = with_prelu ? 2 : 4;
   int64_t r = 0;
-  for (; r + kRows <= rows; r += kRows)
-    add_gradient_moments<with_prelu, kRows>(g + r * c, x + r * c, c, n.mean, n.rstd, n.scale, n.beta, slope, sums, sums + c, sums + 2 * c);
+  for (; r + kGradRows <= rows; r += kGradRows) {
+    prefetch_rows<kGradRows>(x + r * c, c), prefetch_rows<kGradRows>(g + r * c, c);
+    add_gradient_moments<with_prelu, kGradRows>(g + r * c, x + r * c, c, n.mean, n.rstd, n.scale, n.beta, slope, sums, sums + c,
+                                                sums + 2 * c);
+  }
   for (; r < rows; ++r)
     add_gradient_moments<with_prelu, 1>(g + r * c, x + r * c, c, n.mean, n.rstd, n.scale, n.beta, slope, sums, sums + c, sums + 2 * c);
 }
@@ -104,11 +133,9 @@ INLINE void backward(const T* __restrict g, const T* __restrict x, T* __restrict
   CLONES void normalize_add(const T* x, const T* other, T* y, int64_t rows, int64_t c, const Norm<T>& n) {                              \
     forward<Then::add>(x, other, y, rows, c, n.mean, n.scale, n.beta);                                                                  \
   }                                                                                                                                     \
-  CLONES void moments(const T* x, int64_t rows, int64_t c, double* sums) {                                                              \
-    constexpr int kRows = 4;                                                                                                            \
-    int64_t r = 0;                                                                                                                      \
-    for (; r + kRows <= rows; r += kRows) add_moments<kRows>(x + r * c, c, sums, sums + c);                                             \
-    for (; r < rows; ++r) add_moments<1>(x + r * c, c, sums, sums + c);                                                                 \
+  CLONES void moments(const T* x, int64_t rows, int64_t c, double* sums) { all_moments<false, T>(x, rows, c, sums, nullptr, nullptr); } \
+  CLONES void moments_and_extremes(const T* x, int64_t rows, int64_t c, double* sums, T* lo, T* hi) {                                   \
+    all_moments<true>(x, rows, c, sums, lo, hi);                                                                                        \
   }                                                                                                                                     \
   CLONES void gradient_moments(const T* g, const T* x, int64_t rows, int64_t c, const Norm<T>& n, double* sums) {                       \
     all_gradient_moments<false, T>(g, x, rows, c, n, nullptr, sums);                                                                    \

@@ -30,6 +30,16 @@ struct QRuns {
   int64_t length() const { return (bytes + 3) / 4; }  // in lines of weights
 };
 
+// The panels of a group: four blocks of 16 outputs each, then two or one.
+struct QPanel {
+  int64_t first, blocks;
+  static int64_t count(int64_t blocks) { return blocks / 4 + blocks % 4 / 2 + blocks % 2; }
+  QPanel(int64_t all, int64_t index) : first(4 * index), blocks(4) {
+    if (first + 4 > all) blocks = first + 2 <= all ? 2 : 1;
+    if (first >= all) first = all - 1;
+  }
+};
+
 // Weights in the kernels' own layout, made once when a model is loaded.
 class QWeights {
  public:
@@ -43,12 +53,12 @@ class QWeights {
   void pack_dense(const ConvShape&, const int8_t* codes);
   void pack_depthwise(const ConvShape&, const int8_t* codes);
   void pack_planes(int bits);
-  // Dense: per group and panel of 32 outputs [run][four inputs][1 or 2 blocks of 16 outputs]. Depthwise: [16 channels][pair of taps].
+  // Dense: per group and panel [run][four inputs][block of 16 outputs]. Depthwise: [16 channels][pair of taps].
   std::vector<QLine> lines_;
-  std::vector<int32_t> zero_;  // [o], 0 where codes and zero together fit into s8 and are the lines' codes
-  std::vector<int32_t> sum_;   // [o] of all q + zero
-  bool window_ = false;        // some zero_ is not 0: sums of x over the window are needed
-  int64_t planes_ = 0;         // lines per four lines of a large matrix of few bits, else 0: not packed
+  std::vector<int32_t> zero_;     // [o], what of the zeros is not in the lines' codes: nothing if these then fit
+  std::vector<int32_t> tap_sum_;  // [tap][o] of the lines' codes
+  bool window_ = false;           // some zero_ is not 0: sums of x over the window are needed
+  int64_t planes_ = 0;            // lines per four lines of a large matrix of few bits, else 0: not packed
 };
 
 // x_zero: 0 to 255. y must not overlap x.

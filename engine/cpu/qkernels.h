@@ -7,39 +7,46 @@
 
 namespace vitrine::cpu {
 
-constexpr int64_t kQOutputs = 16;    // output channels that are computed side by side
-constexpr int64_t kQMaxPixels = 15;  // of a tile, exclusive
+constexpr int64_t kQOutputs = 16;   // output channels that are computed side by side: a block
+constexpr int64_t kQMaxBlocks = 4;  // of a panel
+constexpr int64_t kQMaxPixels = 7;  // of a tile, exclusive
 
 // Four inputs of sixteen outputs, [16][4] s8; or two taps of sixteen channels, [16][2] s16.
 struct alignas(64) QLine {
   int8_t byte[64];
 };
 
-// What becomes of sums, for some pixels and up to 16 outputs from `first` on. Vectors of the epilogue are readable 16 beyond their end.
+// What becomes of sums, for some pixels and the outputs from `first` on. Vectors of outputs are readable a panel beyond their end.
 struct QFinish {
   const QEpilogue* e;
-  const int32_t* start;        // [o] added to every sum
+  const int32_t* start;        // [o] where the sums begin
   const int32_t* weight_zero;  // [o] times the window sum of the pixel is added, too, where window is given
-  const int32_t* window;       // [pixels], or null
+  const int32_t* window;       // by place, or null
+  const int32_t* place;        // of each pixel
   int64_t first, outputs;
-  int64_t at, step;  // element of y of the first pixel's channel `first`; elements between pixels
+  int64_t at, step;  // element of y of place 0, channel `first`; elements between places
   uint8_t* codes;    // y
   float* values;     // y where codes is null
 };
 
-// A register tile: pixels times one or two blocks of 16 outputs.
-//   sum[pixel][o] = sum over runs r, k < run_length, j < 4 of x[pixel_offset[pixel] + runs[r] + 4 * k + j] * w[r * run_length + k][o][j]
+struct QRun {
+  int64_t x, w, length;  // offset of its first input and line; lines
+};
+
+// A register tile: pixels times one, two or four blocks of 16 outputs.
+//   sum[pixel][o] = start[o] + sum over runs, k < length, j < 4 of x[pixel_offset[pixel] + run.x + 4 * k + j] * w[run.w + k][o][j]
 struct QTile {
   const uint8_t* x;
   const int32_t* pixel;  // offsets
-  const int64_t* runs;   // offsets
-  int64_t run_count, run_length;
+  const QRun* runs;
+  int64_t run_count;
   const QLine* w;
-  int64_t w_step;  // lines from one k to the next
-  QFinish finish;  // of the first block
+  int64_t w_step;  // lines from one k to the next: blocks of the panel
+  QFinish finish;
 };
 
-// sum[pixel][c] = sum over pairs of x[pixel_offset[pixel] + taps[i] + c] * w[i / 2][c][i % 2] for 16 channels c from finish.first on
+// sum[pixel][c] = start[c] + sum over pairs of x[pixel_offset[pixel] + taps[i] + c] * w[i / 2][c][i % 2], 16 channels c from finish.first
+// on
 struct QDepthwise {
   const uint8_t* x;
   const int32_t* pixel;
@@ -59,10 +66,10 @@ constexpr int64_t planes(int bits) { return bits <= 2 ? 1 : bits <= 4 ? 2 : 3; }
 
 struct QKernels {
   int64_t blocks, pixels;                      // of a tile, at most
-  void (*tile[2][kQMaxPixels])(const QTile&);  // [blocks - 1][pixels]
+  void (*tile[3][kQMaxPixels])(const QTile&);  // [blocks / 2][pixels]
   void (*depthwise)(const QDepthwise&);
-  // A tile of one pixel whose weights are packed in planes, [planes - 1][blocks - 1], and the way back to lines, [planes - 1].
-  void (*product[kQPlanes][2])(const QTile&);
+  // A tile of one pixel and one run whose weights are packed in planes, [planes - 1][blocks / 2], and the way back to lines, [planes - 1].
+  void (*product[kQPlanes][3])(const QTile&);
   void (*unpack[kQPlanes])(const QLine* packed, int64_t lines, QLine* to);
   // sums[i] = sum of the `channels` bytes at x + i * step
   void (*channel_sums)(const uint8_t* x, int64_t step, int64_t count, int64_t channels, int32_t* sums);

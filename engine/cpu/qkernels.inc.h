@@ -1,7 +1,7 @@
 // The register kernels of integer convolutions, written once over the types of one instruction set; included by qkernels_*.cc after they
 // define, in an anonymous namespace,
 //   I     16 x i32: load, set, codes (u8), +, *, dot (two taps times their weights)    F  16 x f32
-//   Acc   sums of 16 outputs, dot(X, W): += four inputs times their weights, sum()     W  a line of weights    X  four inputs, repeated
+//   Acc   sums of 16 outputs: zero, load, sum(), dot(X, W): += four inputs times their weights    W  a line    X  four inputs, repeated
 //   kBlocks, kPixels   of a tile: what fits into the registers
 // Nothing of the C++ library is used, as in kernels.inc.h.
 #pragma once
@@ -15,46 +15,51 @@ namespace {
 // code() of the law.
 I quantize(F v, F scale, F zero, F max) { return F::round(F::fma(v, scale, zero), max); }
 
-// The epilogue for one block: sums[pixel * step] of 16 outputs each.
-__attribute__((noinline)) void finish(const QFinish& t, const I* sums, int64_t sums_step, int64_t pixels) {
+// The epilogue: sums[pixel][block] of 16 outputs each.
+__attribute__((noinline)) void finish(const QFinish& t, const I* sums, int64_t blocks, int64_t pixels) {
   const QEpilogue& e = *t.e;
-  const int64_t o = t.first, n = t.outputs < kQOutputs ? t.outputs : kQOutputs;
-  const I start = I::load(t.start + o), weight_zero = I::load(t.weight_zero + o);
-  const F mult = F::load(e.mult + o), add = F::load(e.add + o), zero = F::set(0);
-  const F slope = e.slope ? F::load(e.slope + o) : zero;
-  const F post_mult = e.post_mult ? F::load(e.post_mult + o) : zero, post_add = e.post_mult ? F::load(e.post_add + o) : zero;
-  const F second_mult = e.second ? F::load(e.second_mult + o) : zero, second_add = e.second ? F::load(e.second_add + o) : zero;
-  const F residual_scale = F::set(e.residual_inv_scale), out_scale = F::set(e.out_scale), second_scale = F::set(e.second_scale);
+  const F zero = F::set(0), residual_scale = F::set(e.residual_inv_scale), out_scale = F::set(e.out_scale);
   const F out_zero = F::set(static_cast<float>(e.out_zero)), out_max = F::set(static_cast<float>(e.out_max));
-  const F second_zero = F::set(static_cast<float>(e.second_zero)), second_max = F::set(static_cast<float>(e.second_max));
-  for (int64_t p = 0, at = t.at; p < pixels; ++p, at += t.step) {
-    I sum = sums[p * sums_step] + start;
-    if (t.window) sum = sum + I::set(t.window[p]) * weight_zero;
-    F v = F::fma(F::from(sum), mult, add);
-    if (e.slope) v = F::prelu(v, slope);
-    if (e.residual) v = F::fma(F::from(I::codes(e.residual + at, n) + I::set(-e.residual_zero)), residual_scale, v);
-    if (e.post_mult) v = F::fma(v, post_mult, post_add);
-    if (!t.codes) {
-      v.store(t.values + at, n);
-      continue;
+  for (int64_t b = 0; b < blocks; ++b) {
+    const int64_t o = t.first + b * kQOutputs, rest = t.outputs - b * kQOutputs, n = rest < kQOutputs ? rest : kQOutputs;
+    const I weight_zero = I::load(t.weight_zero + o);
+    const F mult = F::load(e.mult + o), add = F::load(e.add + o), slope = e.slope ? F::load(e.slope + o) : zero;
+    const F post_mult = e.post_mult ? F::load(e.post_mult + o) : zero, post_add = e.post_mult ? F::load(e.post_add + o) : zero;
+    for (int64_t p = 0; p < pixels; ++p) {
+      const int64_t at = t.at + t.place[p] * t.step + b * kQOutputs;
+      I sum = sums[p * blocks + b];
+      if (t.window) sum = sum + I::set(t.window[t.place[p]]) * weight_zero;
+      F v = F::fma(F::from(sum), mult, add);
+      if (e.slope) v = F::prelu(v, slope);
+      if (e.residual) v = F::fma(F::from(I::codes(e.residual + at, n) + I::set(-e.residual_zero)), residual_scale, v);
+      if (e.post_mult) v = F::fma(v, post_mult, post_add);
+      if (!t.codes) {
+        v.store(t.values + at, n);
+        continue;
+      }
+      const I code = quantize(v, out_scale, out_zero, out_max);
+      code.store_codes(t.codes + at, n);
+      if (!e.second) continue;
+      const F real = F::fma(F::from(code + I::set(-e.out_zero)), F::load(e.second_mult + o), F::load(e.second_add + o));
+      quantize(real, F::set(e.second_scale), F::set(static_cast<float>(e.second_zero)), F::set(static_cast<float>(e.second_max)))
+          .store_codes(e.second + at, n);
     }
-    const I code = quantize(v, out_scale, out_zero, out_max);
-    code.store_codes(t.codes + at, n);
-    if (!e.second) continue;
-    const F real = F::fma(F::from(code + I::set(-e.out_zero)), second_mult, second_add);
-    quantize(real, second_scale, second_zero, second_max).store_codes(e.second + at, n);
   }
 }
 
 template <int Blocks, int Pixels>
 void tile(const QTile& t) {
   Acc acc[Pixels][Blocks];
-  UNROLL for (int p = 0; p < Pixels; ++p) UNROLL for (int b = 0; b < Blocks; ++b) acc[p][b] = Acc::zero();
+  UNROLL for (int b = 0; b < Blocks; ++b) {
+    const Acc start = Acc::load(t.finish.start + t.finish.first + b * kQOutputs);
+    UNROLL for (int p = 0; p < Pixels; ++p) acc[p][b] = start;
+  }
   const uint8_t* x[Pixels];
   UNROLL for (int p = 0; p < Pixels; ++p) x[p] = t.x + t.pixel[p];
-  const QLine* w = t.w;
-  for (int64_t r = 0; r < t.run_count; ++r)
-    for (int64_t at = t.runs[r], end = at + 4 * t.run_length; at < end; at += 4, w += t.w_step) {
+  const int64_t step = t.w_step;
+  for (const QRun* run = t.runs; run < t.runs + t.run_count; ++run) {
+    const QLine* w = t.w + run->w * step;
+    for (int64_t at = run->x, end = at + 4 * run->length; at < end; at += 4, w += step) {
       W wv[Blocks];
       UNROLL for (int b = 0; b < Blocks; ++b) wv[b] = W::load(w + b);
       UNROLL for (int p = 0; p < Pixels; ++p) {
@@ -62,10 +67,10 @@ void tile(const QTile& t) {
         UNROLL for (int b = 0; b < Blocks; ++b) acc[p][b].dot(xv, wv[b]);
       }
     }
+  }
   I sums[Pixels][Blocks];
   UNROLL for (int p = 0; p < Pixels; ++p) UNROLL for (int b = 0; b < Blocks; ++b) sums[p][b] = acc[p][b].sum();
-  QFinish f = t.finish;
-  for (int b = 0; b < Blocks; ++b, f.first += kQOutputs, f.outputs -= kQOutputs, f.at += kQOutputs) finish(f, &sums[0][b], Blocks, Pixels);
+  finish(t.finish, &sums[0][0], Blocks, Pixels);
 }
 
 // In 16-bit words: there is no shift of bytes, and what crosses from one to the other is masked.
@@ -90,20 +95,21 @@ void unpack(const QLine* packed, int64_t lines, QLine* to) {
 
 template <int Planes, int Blocks>
 void product(const QTile& t) {
-  Acc acc[4] = {Acc::zero(), Acc::zero(), Acc::zero(), Acc::zero()};  // one per line: shorter chains
+  Acc acc[4];  // one per line: shorter chains
+  UNROLL for (int j = 0; j < 4; ++j) acc[j] = j < Blocks ? Acc::load(t.finish.start + t.finish.first + j * kQOutputs) : Acc::zero();
   const QLine* packed = t.w;
-  const uint8_t* x = t.x + t.pixel[0];
-  for (int64_t k = 0; k < t.run_length; k += 4 / Blocks, packed += Planes) {
+  const uint8_t* x = t.x + t.pixel[0] + t.runs->x;
+  for (int64_t k = 0; k < t.runs->length; k += 4 / Blocks, packed += Planes) {
     QLine lines[4];
     unpack_four<Planes>(packed, lines);
-    const uint8_t* at = x + 4 * k;
-    UNROLL for (int j = 0; j < 4; ++j) acc[j].dot(X::load(at + 4 * (j / Blocks)), W::load(lines + j));
+    UNROLL for (int j = 0; j < 4; ++j) acc[j].dot(X::load(x + 4 * (k + j / Blocks)), W::load(lines + j));
   }
-  QFinish f = t.finish;
-  for (int b = 0; b < Blocks; ++b, f.first += kQOutputs, f.outputs -= kQOutputs, f.at += kQOutputs) {
-    const I sum = Blocks == 2 ? acc[b].sum() + acc[b + 2].sum() : acc[0].sum() + acc[1].sum() + (acc[2].sum() + acc[3].sum());
-    finish(f, &sum, 1, 1);
+  I sums[Blocks];
+  UNROLL for (int b = 0; b < Blocks; ++b) {
+    sums[b] = acc[b].sum();
+    UNROLL for (int j = b + Blocks; j < 4; j += Blocks) sums[b] = sums[b] + acc[j].sum();
   }
+  finish(t.finish, sums, Blocks, 1);
 }
 
 void depthwise(const QDepthwise& t) {
@@ -111,16 +117,17 @@ void depthwise(const QDepthwise& t) {
   I sums[kTogether];
   QFinish f = t.finish;
   const uint8_t* x = t.x + f.first;
+  const I start = I::load(f.start + f.first);
   for (int64_t p = 0; p < t.pixels; p += kTogether) {
     const int64_t count = t.pixels - p < kTogether ? t.pixels - p : kTogether;
     for (int64_t i = 0; i < count; ++i) {
       const uint8_t* at = x + t.pixel[p + i];
-      I sum = I::set(0);
+      I sum = start;
       for (int64_t pair = 0; pair < t.pairs; ++pair) sum = sum.dot(at + t.taps[2 * pair], at + t.taps[2 * pair + 1], t.w + pair);
       sums[i] = sum;
     }
     finish(f, sums, 1, count);
-    f.at += count * f.step;
+    f.place += count;
   }
 }
 
@@ -140,16 +147,15 @@ constexpr auto entry() {
   else
     return static_cast<void (*)(const QTile&)>(nullptr);
 }
-#define TILES(b)                                                                                                                     \
-  {                                                                                                                                  \
-    nullptr, entry<b, 1>(), entry<b, 2>(), entry<b, 3>(), entry<b, 4>(), entry<b, 5>(), entry<b, 6>(), entry<b, 7>(), entry<b, 8>(), \
-        entry<b, 9>(), entry<b, 10>(), entry<b, 11>(), entry<b, 12>(), entry<b, 13>(), entry<b, 14>()                                \
-  }
+#define TILES(b) \
+  { nullptr, entry<b, 1>(), entry<b, 2>(), entry<b, 3>(), entry<b, 4>(), entry<b, 5>(), entry<b, 6>() }
+#define PRODUCTS(planes) \
+  { product<planes, 1>, product<planes, 2>, product<planes, 4> }
 constexpr QKernels kQKernels = {kBlocks,
                                 kPixels,
-                                {TILES(1), TILES(2)},
+                                {TILES(1), TILES(2), TILES(4)},
                                 depthwise,
-                                {{product<1, 1>, product<1, 2>}, {product<2, 1>, product<2, 2>}, {product<3, 1>, product<3, 2>}},
+                                {PRODUCTS(1), PRODUCTS(2), PRODUCTS(3)},
                                 {unpack<1>, unpack<2>, unpack<3>},
                                 channel_sums};
 

@@ -75,6 +75,11 @@ struct X {
 struct Acc {
   __m256i r[4];  // two sums per output
   static Acc zero() { return {{_mm256_setzero_si256(), _mm256_setzero_si256(), _mm256_setzero_si256(), _mm256_setzero_si256()}}; }
+  static Acc load(const int32_t* p) {
+    const auto* q = reinterpret_cast<const __m128i*>(p);
+    return {{_mm256_cvtepu32_epi64(_mm_loadu_si128(q)), _mm256_cvtepu32_epi64(_mm_loadu_si128(q + 1)),
+             _mm256_cvtepu32_epi64(_mm_loadu_si128(q + 2)), _mm256_cvtepu32_epi64(_mm_loadu_si128(q + 3))}};
+  }
   void dot(X x, W w) {
 #pragma GCC unroll 4
     for (int i = 0; i < 4; ++i) r[i] = _mm256_add_epi32(r[i], _mm256_madd_epi16(x.r, w.r[i]));

@@ -96,6 +96,7 @@ struct X {
 struct Acc {
   I r;
   static Acc zero() { return {I::set(0)}; }
+  static Acc load(const int32_t* p) { return {I::load(p)}; }
   void dot(X x, W w) {
     EACH for (int j = 0; j < 4; ++j) r.r[i] =
         I::wrap(static_cast<uint32_t>(r.r[i]) + static_cast<uint32_t>(x.p[j] * w.line->byte[4 * i + j]));

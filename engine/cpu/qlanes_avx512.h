@@ -38,8 +38,8 @@ struct F {
   static F from(I v) { return {_mm512_cvtepi32_ps(v.r)}; }
   static F fma(F a, F b, F c) { return {_mm512_fmadd_ps(a.r, b.r, c.r)}; }
   static F prelu(F v, F slope) {
-    const __mmask16 positive = _mm512_cmp_ps_mask(v.r, _mm512_setzero_ps(), _CMP_GT_OQ);
-    return {_mm512_mask_blend_ps(positive, _mm512_mul_ps(slope.r, v.r), v.r)};
+    const __mmask16 others = _mm512_cmp_ps_mask(v.r, _mm512_setzero_ps(), _CMP_NGT_UQ);
+    return {_mm512_mask_mul_ps(v.r, others, slope.r, v.r)};
   }
   static I round(F level, F max) {  // maxps gives its second operand where the first is NaN
     return {_mm512_cvtps_epi32(_mm512_min_ps(_mm512_max_ps(level.r, _mm512_setzero_ps()), max.r))};

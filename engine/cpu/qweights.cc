@@ -16,7 +16,8 @@ bool bound_by_memory(const ConvShape& s) { return s.kh * s.kw == 1 && s.groups =
 
 }  // namespace
 
-QWeights::QWeights(const ConvShape& s, int bits, const int8_t* codes, const int32_t* zero) : zero_(s.o + 2 * kQOutputs), sum_(s.o) {
+QWeights::QWeights(const ConvShape& s, int bits, const int8_t* codes, const int32_t* zero)
+    : zero_(s.o + kQMaxBlocks * kQOutputs), tap_sum_(s.kh * s.kw * s.o) {
   CHECK(bits >= 2 && bits <= 8, "integer weights of ", bits, " bits, expected 2 to 8");
   const int64_t depth = s.kh * s.kw * s.group_in(), half = int64_t{1} << (bits - 1);
   const bool packed = bits <= 6 && bound_by_memory(s);
@@ -25,17 +26,19 @@ QWeights::QWeights(const ConvShape& s, int bits, const int8_t* codes, const int3
     const int8_t* q = codes + o * depth;
     const int64_t z = zero ? zero[o] : 0;
     CHECK(std::abs(z) < 1 << 14, "zero ", z, " of the weights of output ", o, ", expected less than 2^14");
-    int64_t sum = 0, most = 0, low = 0, high = 0;
+    int64_t most = 0, low = 0, high = 0;
     for (int64_t i = 0; i < depth; ++i) {
       CHECK(q[i] >= -half && q[i] < half, "code ", int{q[i]}, " of the weights of output ", o, ", expected ", bits, " bits");
       low = std::min(low, q[i] + z), high = std::max(high, q[i] + z);
-      sum += q[i] + z, most += 255 * std::abs(q[i] + z);
+      most += 255 * std::abs(q[i] + z);
     }
     CHECK(most < int64_t{1} << 31, "the sums of output ", o, " of an integer layer can reach ", most, ", expected less than 2^31");
-    sum_[o] = static_cast<int32_t>(sum);
     // What is moved from the zero to the codes: all of it, if they stay in s8, or what makes them unsigned.
     const int64_t moved = packed ? half : low < -128 || high > 127 ? 0 : z;
-    for (int64_t i = o * depth; i < (o + 1) * depth; ++i) folded[i] = static_cast<int8_t>(folded[i] + moved);
+    for (int64_t i = 0; i < depth; ++i) {
+      folded[o * depth + i] = static_cast<int8_t>(q[i] + moved);
+      tap_sum_[i / s.group_in() * s.o + o] += static_cast<int32_t>(q[i] + moved);
+    }
     zero_[o] = static_cast<int32_t>(z - moved);
   }
   is_depthwise(s) ? pack_depthwise(s, folded.data()) : pack_dense(s, folded.data());
@@ -46,13 +49,16 @@ void QWeights::pack_dense(const ConvShape& s, const int8_t* codes) {
   const QRuns runs(s);
   const int64_t out = s.group_out(), blocks = chunk_count(out, kQOutputs), depth = runs.count * runs.length();
   lines_.assign(s.groups * blocks * depth, QLine{});
-  for (int64_t o = 0; o < s.o; ++o) {
-    const int64_t group = o / out, block = o % out / kQOutputs, lane = o % out % kQOutputs;
-    const int64_t pair = block / 2 * 2, wide = std::min<int64_t>(2, blocks - pair);
-    QLine* panel = lines_.data() + depth * (group * blocks + pair) + block % 2;
-    for (int64_t r = 0; r < runs.count; ++r)
-      for (int64_t i = 0; i < runs.bytes; ++i)
-        panel[(r * runs.length() + i / 4) * wide].byte[4 * lane + i % 4] = codes[(o * runs.count + r) * runs.bytes + i];
+  for (int64_t i = 0; i < s.groups * QPanel::count(blocks); ++i) {
+    const QPanel panel(blocks, i % QPanel::count(blocks));
+    const int64_t group = i / QPanel::count(blocks), first = panel.first * kQOutputs;
+    QLine* lines = lines_.data() + depth * (group * blocks + panel.first);
+    for (int64_t lane = 0; lane < std::min(panel.blocks * kQOutputs, out - first); ++lane) {
+      const int8_t* from = codes + (group * out + first + lane) * runs.count * runs.bytes;
+      for (int64_t r = 0; r < runs.count; ++r)
+        for (int64_t k = 0; k < runs.bytes; ++k)
+          lines[(r * runs.length() + k / 4) * panel.blocks + lane / kQOutputs].byte[4 * (lane % kQOutputs) + k % 4] = *from++;
+    }
   }
   window_ = std::any_of(zero_.begin(), zero_.end(), [](int32_t z) { return z != 0; });
 }
@@ -80,6 +86,7 @@ void QWeights::pack_depthwise(const ConvShape& s, const int8_t* codes) {
       const auto w = static_cast<int16_t>(codes[c * taps + t] + zero_[c]);
       std::memcpy(lines_[c / kQOutputs * pairs + t / 2].byte + 4 * (c % kQOutputs) + 2 * (t % 2), &w, 2);
     }
+  for (int64_t i = 0; i < taps * s.c; ++i) tap_sum_[i] += static_cast<int32_t>(s.group_in()) * zero_[i % s.c];
   std::fill(zero_.begin(), zero_.end(), 0);
 }
 

@@ -126,4 +126,12 @@ Model clone(const Model& m) {
   return copy;
 }
 
+Model to(const Model& m, Device d) {
+  Model moved = m;
+  for (auto& [name, tensor] : moved.tensors) tensor = tensor.to(d);
+  return moved;
+}
+
+Device device_of(const Model& m) { return m.tensors.empty() ? Device::cpu : m.tensors.begin()->second.device(); }
+
 }  // namespace vitrine

@@ -4,6 +4,8 @@
 #include "engine/ops/batch_norm_cpu.h"
 
 #include <cmath>
+#include <limits>
+#include <mutex>
 
 #include "engine/cpu/loops.h"
 #include "engine/ops/batch_norm.h"
@@ -12,14 +14,33 @@
 namespace vitrine {
 namespace cpu {
 
+namespace {
+
+// [2][c]: the sums of x and of x * x.
 template <class T>
-Norm<T> batch_statistics(const Call& call, double eps, double momentum, std::vector<T>* scale) {
+std::vector<double> sums_of(const T* x, int64_t rows, int64_t c, Extremes<T>* extremes) {
+  if (!extremes) return channel_sums(rows, c, 2, [&](int64_t begin, int64_t n, double* s) { moments(x + begin * c, n, c, s); });
+  constexpr T kInfinity = std::numeric_limits<T>::infinity();
+  extremes->lo.assign(c, kInfinity), extremes->hi.assign(c, -kInfinity);
+  std::mutex joining;
+  return channel_sums(rows, c, 2, [&](int64_t begin, int64_t n, double* s) {
+    std::vector<T> lo(c, kInfinity), hi(c, -kInfinity);
+    moments_and_extremes(x + begin * c, n, c, s, lo.data(), hi.data());
+    std::lock_guard lock(joining);
+    for (int64_t k = 0; k < c; ++k) extremes->lo[k] = std::min(extremes->lo[k], lo[k]), extremes->hi[k] = std::max(extremes->hi[k], hi[k]);
+  });
+}
+
+}  // namespace
+
+template <class T>
+Norm<T> batch_statistics(const Call& call, double eps, double momentum, std::vector<T>* scale, Extremes<T>* extremes) {
   const int64_t c = call.in[0].shape().back(), rows = call.in[0].shape().rows();
   const T *x = call.in[0].data<T>(), *gamma = call.in[1].data<T>(), *run_mean = call.in[3].data<T>(), *run_var = call.in[4].data<T>();
   T *mean = call.out[1].data<T>(), *rstd = call.out[2].data<T>(), *new_mean = call.out[3].data<T>(), *new_var = call.out[4].data<T>();
   // Here and not in infer(): graphs are traced at batch 1, where a head of one value per channel is no mistake.
   CHECK(rows > 1, "batch_norm_train: needs more than one value per channel, got ", call.in[0].shape());
-  auto sums = channel_sums(rows, c, 2, [&](int64_t begin, int64_t n, double* s) { moments(x + begin * c, n, c, s); });
+  auto sums = sums_of(x, rows, c, extremes);
   scale->resize(c);
   for (int64_t k = 0; k < c; ++k) {
     const double n = static_cast<double>(rows), m = sums[k] / n, var = std::max(0.0, sums[c + k] / n - m * m);
@@ -31,8 +52,8 @@ Norm<T> batch_statistics(const Call& call, double eps, double momentum, std::vec
   }
   return {mean, rstd, scale->data(), call.in[2].data<T>()};
 }
-template Norm<float> batch_statistics(const Call&, double, double, std::vector<float>*);
-template Norm<double> batch_statistics(const Call&, double, double, std::vector<double>*);
+template Norm<float> batch_statistics(const Call&, double, double, std::vector<float>*, Extremes<float>*);
+template Norm<double> batch_statistics(const Call&, double, double, std::vector<double>*, Extremes<double>*);
 
 template <class T>
 void norm_gradient(const NormGradient<T>& d, int64_t rows, int64_t c) {
@@ -53,7 +74,7 @@ void norm_gradient(const NormGradient<T>& d, int64_t rows, int64_t c) {
     mean_gx[k] = static_cast<T>(sums[c + k] / static_cast<double>(rows));
   }
   const GradMeans<T> means{mean_g.data(), mean_gx.data()};
-  parallel_for(rows, row_grain(c), [&](int64_t begin, int64_t end) {
+  parallel_for_backwards(rows, row_grain(c), [&](int64_t begin, int64_t end) {
     const int64_t at = begin * c, n = end - begin;
     if (d.slope)
       prelu_input_gradient(d.g + at, d.x + at, d.dx + at, n, c, norm, d.slope, means);
@@ -73,8 +94,8 @@ void normalize_all(const Tensor& x, const Tensor& y, const cpu::Norm<T>& norm) {
   const int64_t c = x.shape().back();
   const T* from = x.data<T>();
   T* to = y.data<T>();
-  parallel_for(x.shape().rows(), cpu::row_grain(c),
-               [&](int64_t begin, int64_t end) { cpu::normalize(from + begin * c, to + begin * c, end - begin, c, norm); });
+  parallel_for_backwards(x.shape().rows(), cpu::row_grain(c),
+                         [&](int64_t begin, int64_t end) { cpu::normalize(from + begin * c, to + begin * c, end - begin, c, norm); });
 }
 
 KernelFor eval_kernel("batch_norm", Device::cpu, [](const Call& call) {

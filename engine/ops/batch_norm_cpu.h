@@ -7,10 +7,15 @@
 
 namespace vitrine::cpu {
 
-// What a kernel with the inputs x, gamma, beta, running_mean, running_var, ... and the outputs y, mean, rstd, running_mean, running_var,
-// ... has in common: fills outputs 1 to 4. `scale` is storage of the result.
 template <class T>
-Norm<T> batch_statistics(const Call&, double eps, double momentum, std::vector<T>* scale);
+struct Extremes {
+  std::vector<T> lo, hi;  // of each channel; NaN is ignored
+};
+
+// What a kernel with the inputs x, gamma, beta, running_mean, running_var, ... and the outputs y, mean, rstd, running_mean, running_var,
+// ... has in common: fills outputs 1 to 4. `scale` is storage of the result. `extremes`: those of x, if wanted.
+template <class T>
+Norm<T> batch_statistics(const Call&, double eps, double momentum, std::vector<T>* scale, Extremes<T>* extremes = nullptr);
 
 // dx, dgamma, dbeta (and dslope) of batch_norm_train(x), or, where there is a slope, of prelu(batch_norm_train(x)); g like x.
 template <class T>

@@ -19,7 +19,7 @@ void extremes(const double* x, int64_t n, double* lo, double* hi);
 // Draws in the ends of [lo, hi] towards 0 while that lowers error(lo, hi): each end in turn, in 32 steps of an eighth of an octave, then
 // once more round the best of these in steps of a 32nd.
 template <class Error>
-std::pair<float, float> shrunken(float lo, float hi, const Error& error) {
+VITRINE_HD std::pair<float, float> shrunken(float lo, float hi, const Error& error) {
   constexpr float kEighth = 0.917004043f, k32nd = 0.978572062f;  // 2^(-1/8), 2^(-1/32)
   double best = error(lo, hi);
   auto search = [&](float* end, float from, float factor, int steps) {

@@ -1,5 +1,6 @@
-// Pass 1 over x: the statistics. Pass 2, where a range is observed: the extremes of v, which is computed in blocks that stay in the cache
-// and is not stored. Pass 3: v again, quantized on its way out.
+// Pass 1 over x: the statistics. Where a range is observed, the extremes of v: those of prelu follow from the extremes of x, for a sum they
+// take a pass of their own, in which v is computed in blocks that stay in the cache and is not stored. Last pass: v, quantized on its way
+// out.
 #include <algorithm>
 #include <mutex>
 
@@ -38,9 +39,23 @@ struct Chain {
     }
   }
 
-  void observe(const T* range, T* next) const {
-    std::mutex joining;
+  // (x - mean) * scale + beta is monotone in x, roundings and all. So is prelu with a slope that is not negative; with a negative one v is
+  // never below 0 and its largest value is at an end.
+  bool extremes_are_at_ends(const T* range) const {
+    return slope && (range[0] <= 0 || std::all_of(slope, slope + c, [](T s) { return s >= 0; }));
+  }
+
+  void observe(const T* range, const cpu::Extremes<T>& x_ends, T* next) const {
     next[0] = range[0], next[1] = range[1];
+    if (extremes_are_at_ends(range)) {
+      std::vector<T> v(c);
+      for (const std::vector<T>& end : {x_ends.lo, x_ends.hi}) {
+        cpu::normalize_prelu(end.data(), v.data(), 1, c, norm, slope);
+        extremes(v.data(), c, &next[0], &next[1]);
+      }
+      return;
+    }
+    std::mutex joining;
     parallel_for(rows, 4 * cpu::row_grain(c), [&](int64_t begin, int64_t end) {
       T lo = range[0], hi = range[1];
       by_block(begin, end, [&](int64_t, int64_t n, const T* v) { extremes(v, n * c, &lo, &hi); });
@@ -50,7 +65,7 @@ struct Chain {
   }
 
   void write(T* y, const T* range, int64_t bits) const {
-    parallel_for(rows, cpu::row_grain(c), [&](int64_t begin, int64_t end) {
+    parallel_for_backwards(rows, cpu::row_grain(c), [&](int64_t begin, int64_t end) {
       if (!bits) return compute(begin, end - begin, y + begin * c);
       const QuantParams p = quant_params(static_cast<float>(range[0]), static_cast<float>(range[1]), bits);
       by_block(begin, end, [&](int64_t row, int64_t n, const T* v) { quantize(v, y + row * c, n * c, p); });
@@ -64,16 +79,17 @@ void run(const Call& call) {
   cpu::by_float(call.out[0].dtype(), [&](auto t) {
     using T = decltype(t);
     std::vector<T> scale;
+    cpu::Extremes<T> x_ends;
     const T* other = call.in[5].data<T>();
     const Shape& shape = call.in[0].shape();
     const Chain<T> chain{call.in[0].data<T>(),
-                         cpu::batch_statistics(call, a.eps, a.momentum, &scale),
+                         cpu::batch_statistics(call, a.eps, a.momentum, &scale, prelu && a.observed ? &x_ends : nullptr),
                          prelu ? other : nullptr,
                          prelu ? nullptr : other,
                          shape.rows(),
                          shape.back()};
     const T* range = a.bits ? call.in[6].data<T>() : nullptr;
-    if (a.observed) chain.observe(range, call.out[5].data<T>()), range = call.out[5].data<T>();
+    if (a.observed) chain.observe(range, x_ends, call.out[5].data<T>()), range = call.out[5].data<T>();
     chain.write(call.out[0].data<T>(), range, a.bits);
   });
 }

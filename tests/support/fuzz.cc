@@ -12,6 +12,8 @@
 #include "data/record_set.h"
 #include "data/sampler.h"
 #include "engine/core/rng.h"
+#include "eval/decisions.h"
+#include "eval/ijb.h"
 #include "eval/pairs.h"
 #include "nn/io/model_file.h"
 #include "nn/io/npy.h"
@@ -281,6 +283,19 @@ std::vector<Target> make_targets() {
        {read_file(golden("eval/pairs.txt")), read_file(golden("eval/pair_SLLFW_mini.txt")), read_file(golden("eval/pairs_CALFW_mini.txt")),
         cplfw_list()},
        [](const std::string& s) { eval::parse_pairs(s, "fuzz"); });
+  const char* ids = "1.jpg 7 100\n2.jpg 7 -200\r\n3.jpg 9 200\n";
+  const char* points =
+      "1.jpg 46.06 62.026 87.785 60.323 68.851 77.656 52.162 99.875 86.45 98.648 0.59\n2.jpg 1 2 3 4 5 6 7 8 9 10 1\n"
+      "3.jpg 1e1 -2 3 4 5 6 7 8 9 10 0.1\n";
+  text("ijb_ids", {ids}, [=](const std::string& s) { eval::read_faces(MemoryFile(s).path, MemoryFile(points).path); });
+  text("ijb_points", {points}, [=](const std::string& s) { eval::read_faces(MemoryFile(ids).path, MemoryFile(s).path); });
+  const auto faces = std::make_shared<eval::FaceList>(eval::read_faces(MemoryFile(ids).path, MemoryFile(points).path));
+  text("ijb_pairs", {"7 9 1\n9 7 0\r\n7\t7 1\n\n9 9 0\n"},
+       [=](const std::string& s) { eval::read_template_pairs(MemoryFile(s).path, *faces); });
+  text("ijb_gallery", {"TEMPLATE_ID,SUBJECT_ID,FILENAME\n7,500,a.jpg\n7,500,b.jpg\n\"9\",501,c.jpg\n"},
+       [=](const std::string& s) { eval::read_enrolment(MemoryFile(s).path, *faces); });
+  text("decisions", {"image\timage\tsame\tfold\tdistance\tcorrect\na/1.jpg\ta/2.jpg\t1\t1\t0.5\t1\na/1.jpg\tb/2.jpg\t0\t10\t1.9e0\t0\n"},
+       [](const std::string& s) { eval::read_decisions(MemoryFile(s).path); });
   text("landmarks", {"a/1.png 30.5 50 70 50 50 70 35 90 65 90\nb/2.png 1 2 3e1 4 5 6 7 8 9 -10\n"},
        [](const std::string& s) { data::read_landmarks(MemoryFile(s).path); });
   text("batches", {"1 -2 3 17\n0 5 99 -100\n"}, [](const std::string& s) { data::read_batches(MemoryFile(s).path, 100); });

@@ -262,7 +262,7 @@ TEST(BatchNormReestimation, RunningStatisticsBecomeTheMeansOfTheBatches) {
   data::MemorySet set = random_images(12);
   data::Batches batches{{{0}, {1}, {2}, {3}, {4}, {5}}, {{6}, {7}, {8}, {9}, {10}, {11}}};
   Tensor w = fake_quant_weight(m.tensors.at("conv1.weight"), 4, true), sum;
-  tools::for_each_batch(set, batches, tools::preprocess_of(m), [&](const data::Batch&, const Tensor& x) {
+  tools::for_each_batch(set, batches, tools::preprocess_of(m), Device::cpu, [&](const data::Batch&, const Tensor& x) {
     Tensor each = mean(conv2d(x, w, Conv2dAttrs(1, 1)), {0, 1, 2});
     sum = sum ? add(sum, each) : each;
   });

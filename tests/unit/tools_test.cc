@@ -1,4 +1,6 @@
 // The command line as scripts use it: exit codes, one clear line for bad input, JSON, run records, equal files from equal runs.
+#include <gtest/gtest.h>
+
 #include "data/codec.h"
 #include "tests/unit/data_testing.h"
 #include "tests/unit/tools_testing.h"
@@ -28,7 +30,7 @@ TEST(Tools, WrongUsageIsExitCodeTwo) {
   EXPECT_EQ(vitrine({"info", "iresnet18", "--thread", "x"}).code, 2);
   EXPECT_EQ(vitrine({"info", "iresnet18", "--threads", "-1"}).code, 2);
   EXPECT_EQ(vitrine({"--help"}).code, 0);
-  for (const std::string name : {"align", "convert", "demo", "embed", "eval", "info", "quantize", "train"})
+  for (const std::string name : {"align", "convert", "demo", "embed", "eval", "info", "quantize", "render", "train"})
     EXPECT_EQ(vitrine({name, "--help"}).code, 0) << name;
 }
 

@@ -5,6 +5,8 @@
 #include <algorithm>
 #include <iostream>
 #include <sstream>
+#include <string>
+#include <vector>
 
 #include "engine/core/parallel.h"
 #include "tools/command.h"

@@ -1,0 +1,118 @@
+#!/usr/bin/env python3
+"""Whole-network int8 inference of IResNets: Vitrine next to PyTorch and ONNX Runtime, in one run, each in a process of its own.
+
+    make bench BENCH_ARGS=--benchmark_list_tests >/dev/null
+    python3 -m venv opp && opp/bin/pip install torch numpy onnxruntime onnx
+    opp/bin/python bench/opponents/int8.py --threads 2 --networks iresnet18 iresnet50 --batches 1 32
+
+PyTorch: post-training static quantization (FX graph mode, weights per channel) for each of its x86 engines, traced and frozen. ONNX Runtime:
+static quantization of the exported model, u8 activations, s8 weights per channel, as operators and as quantize-dequantize pairs. Every model
+is calibrated on the same random images; only time is compared here. Vitrine: the rows "network w8a8" of bench.
+"""
+import argparse, os, re, statistics, sys, tempfile, json
+
+from network import BLOCKS, POOLED, iresnet, run
+
+MODES = ["torch x86", "torch onednn", "torch fbgemm", "onnxruntime operators", "onnxruntime qdq"]
+
+
+def torch_int8(net, x, engine):
+    import torch
+    from torch.ao.quantization import get_default_qconfig_mapping
+    from torch.ao.quantization.quantize_fx import convert_fx, prepare_fx
+
+    torch.backends.quantized.engine = engine
+    with torch.no_grad():
+        prepared = prepare_fx(net, get_default_qconfig_mapping(engine), (x,))
+        prepared(x)
+        traced = torch.jit.freeze(torch.jit.trace(convert_fx(prepared).to(memory_format=torch.channels_last), x))
+
+    def call():
+        with torch.inference_mode():
+            traced(x)
+
+    return call
+
+
+def onnxruntime_int8(net, x, form, threads):
+    import onnxruntime
+    import torch
+    from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantType, quantize_static
+    from onnxruntime.quantization.shape_inference import quant_pre_process
+
+    folder = tempfile.mkdtemp()
+    files = [f"{folder}/{name}.onnx" for name in ("float", "prepared", "int8")]
+    torch.onnx.export(net, x, files[0], dynamo=False)
+    name = onnxruntime.InferenceSession(files[0]).get_inputs()[0].name
+
+    class Images(CalibrationDataReader):
+        images = iter([{name: x.numpy()}])
+
+        def get_next(self):
+            return next(self.images, None)
+
+    quant_pre_process(files[0], files[1], skip_symbolic_shape=True)
+    quantize_static(files[1], files[2], Images(), per_channel=True, activation_type=QuantType.QUInt8, weight_type=QuantType.QInt8,
+                    quant_format=QuantFormat.QDQ if form == "qdq" else QuantFormat.QOperator)
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = threads
+    session = onnxruntime.InferenceSession(files[2], options, providers=["CPUExecutionProvider"])
+    feed = {name: x.numpy()}
+    return lambda: session.run(None, feed)
+
+
+def child(mode, network, batch, threads, repetitions):
+    import time
+
+    import torch
+
+    torch.manual_seed(1)
+    torch.set_num_threads(threads)
+    net, x = iresnet(BLOCKS[network]), torch.randn(batch, 3, 112, 112)
+    library, form = mode.split()
+    call = torch_int8(net, x.to(memory_format=torch.channels_last), form) if library == "torch" else onnxruntime_int8(net, x, form, threads)
+    times = []
+    for _ in range(repetitions + 5):
+        start = time.perf_counter()
+        call()
+        times.append(time.perf_counter() - start)
+    print(json.dumps(times[5:]))
+
+
+def opponent(mode, network, batch, threads, repetitions):
+    arguments = [mode, network, str(batch), str(threads), str(repetitions)]
+    out, memory = run([sys.executable, __file__, "--child", *arguments], {**os.environ, **POOLED})
+    times = json.loads(out.splitlines()[-1])
+    median = statistics.median(times)
+    return median, (max(times) - min(times)) / median, memory
+
+
+def vitrine(network, batch, threads, repetitions):
+    bench = os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "..", "build", "release-0", "bin", "bench")
+    out, memory = run([bench, f"--threads={threads}", f"--benchmark_repetitions={repetitions}", "--benchmark_min_time=0.001",
+                       f"--benchmark_filter=^{network} b{batch} network w8a8"])
+    median, spread = re.search(r"network w8a8\s.*?([\d.]+)\s+(\d+)%", out).groups()
+    return float(median) / 1e6, float(spread) / 100, memory
+
+
+def main():
+    if "--child" in sys.argv:
+        mode, network, *numbers = sys.argv[2:]
+        return child(mode, network, *map(int, numbers))
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--networks", nargs="+", default=["iresnet18"], choices=list(BLOCKS))
+    parser.add_argument("--batches", nargs="+", type=int, default=[1, 32])
+    parser.add_argument("--modes", nargs="+", default=["vitrine", *MODES])
+    o = parser.parse_args()
+    print(f"{'':42} {'median ms':>10} {'spread':>7} {'images/s':>9} {'peak MB':>8}")
+    for network in o.networks:
+        for batch in o.batches:
+            for mode in o.modes:
+                measure = vitrine if mode == "vitrine" else lambda *rest: opponent(mode, *rest)
+                median, spread, memory = measure(network, batch, o.threads, 30 if batch == 1 else 5)
+                print(f"{f'{network} b{batch} {mode}':42} {median * 1e3:10.2f} {spread:7.0%} {batch / median:9.1f} {memory:8.0f}", flush=True)
+
+
+if __name__ == "__main__":
+    main()
