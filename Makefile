@@ -44,7 +44,7 @@ BENCHES := $(wildcard bench/*.cc)
 obj = $(patsubst %.cc,$(BUILD)/obj/%.o,$(1))
 PROTO_OBJ := $(patsubst %.proto,$(BUILD)/obj/gen/%.pb.o,$(PROTOS))
 LIB_OBJ := $(call obj,$(LIBRARY)) $(PROTO_OBJ)
-TOOL_LIB_OBJ := $(call obj,$(filter-out tools/main.cc,$(TOOL)))
+TOOL_LIB_OBJ := $(call obj,$(filter-out tools/main.cc,$(TOOL)) $(wildcard bench/peak*.cc))
 
 all: build/vitrine  ## build/vitrine, the command
 help:  ## this list
@@ -73,11 +73,11 @@ clean:  ## removes build/
 	rm -rf build
 .PHONY: all help test bench fuzz demo check deps clean FORCE
 
-$(BUILD)/bin/vitrine: $(LIB_OBJ) $(call obj,$(TOOL))
+$(BUILD)/bin/vitrine: $(LIB_OBJ) $(TOOL_LIB_OBJ) $(call obj,tools/main.cc)
 $(BUILD)/bin/tests: $(LIB_OBJ) $(TOOL_LIB_OBJ) $(call obj,$(TESTS) $(TEST_SUPPORT) tests/main.cc)
 $(BUILD)/bin/tests: LDLIBS += -lgtest
 $(BUILD)/bin/fuzz: $(LIB_OBJ) $(call obj,$(TEST_SUPPORT) tests/fuzz/fuzz.cc)
-$(BUILD)/bin/bench: $(LIB_OBJ) $(TOOL_LIB_OBJ) $(call obj,$(BENCHES))
+$(BUILD)/bin/bench: $(LIB_OBJ) $(TOOL_LIB_OBJ) $(call obj,$(filter-out bench/peak%,$(BENCHES)))
 $(BUILD)/bin/bench: LDLIBS += -lbenchmark $(if $(wildcard /usr/include/oneapi/dnnl/dnnl.hpp),-ldnnl)
 $(BUILD)/bin/%:
 	@mkdir -p $(@D)
