@@ -64,7 +64,7 @@ cuda_obj = $(patsubst %,$(BUILD)/obj-$(CUDA)/%.o,$(1))
 obj = $(patsubst %.cc,$(BUILD)/obj/%.o,$(1))
 PROTO_OBJ := $(patsubst %.proto,$(BUILD)/obj/gen/%.pb.o,$(PROTOS))
 LIB_OBJ := $(call obj,$(LIBRARY)) $(call cuda_obj,$(CUDA_SOURCE.$(CUDA))) $(PROTO_OBJ)
-TOOL_LIB_OBJ := $(call obj,$(filter-out tools/main.cc,$(TOOL)))
+TOOL_LIB_OBJ := $(call obj,$(filter-out tools/main.cc,$(TOOL)) $(wildcard bench/peak*.cc))
 
 all: build/vitrine  ## build/vitrine, the command
 help:  ## this list
@@ -96,11 +96,11 @@ clean:  ## removes build/
 	rm -rf build
 .PHONY: all help test bench fuzz gpu-bundle demo check deps clean FORCE
 
-$(BIN)/vitrine: $(LIB_OBJ) $(call obj,$(TOOL))
+$(BIN)/vitrine: $(LIB_OBJ) $(TOOL_LIB_OBJ) $(call obj,tools/main.cc)
 $(BIN)/tests: $(LIB_OBJ) $(TOOL_LIB_OBJ) $(call obj,$(TESTS) $(TEST_SUPPORT) tests/main.cc) $(call cuda_obj,$(TEST_CUDA.$(CUDA)))
 $(BIN)/tests: LDLIBS += -lgtest
 $(BIN)/fuzz: $(LIB_OBJ) $(call obj,$(TEST_SUPPORT) tests/fuzz/fuzz.cc)
-$(BIN)/bench: $(LIB_OBJ) $(TOOL_LIB_OBJ) $(call obj,$(BENCHES))
+$(BIN)/bench: $(LIB_OBJ) $(TOOL_LIB_OBJ) $(call obj,$(filter-out bench/peak%,$(BENCHES)))
 $(BIN)/bench: LDLIBS += -lbenchmark $(if $(wildcard /usr/include/oneapi/dnnl/dnnl.hpp),-ldnnl)
 $(BIN)/gpu_bench: $(LIB_OBJ) $(call obj,$(wildcard bench/cuda/*.cc))
 $(BIN)/%:

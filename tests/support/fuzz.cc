@@ -12,6 +12,7 @@
 #include "data/record_set.h"
 #include "data/sampler.h"
 #include "engine/core/rng.h"
+#include "engine/ops.h"
 #include "eval/decisions.h"
 #include "eval/ijb.h"
 #include "eval/pairs.h"
@@ -23,6 +24,8 @@
 #include "nn/io/pth.h"
 #include "nn/io/safetensors.h"
 #include "prune/plan.h"
+#include "quant/lower.h"
+#include "quant/ops/fake_quant.h"
 #include "tests/golden.h"
 
 namespace vitrine::fuzz {
@@ -93,6 +96,24 @@ std::string small_onnx() {
   node("MatMul", {{48, 2}});
   g.add_output()->set_name(x);
   return model.SerializeAsString();
+}
+
+// A packed model: a convolution and a matrix of 3-bit codes.
+std::string small_packed() {
+  TensorMap t{
+      {"r", Tensor::from({2}, std::vector<float>{-1, 1})}, {"w", Tensor::full({3, 2, 2, 2}, 0.5)}, {"fc", Tensor::full({2, 27}, 0.25)}};
+  for (auto* name : {"w", "fc"}) t[name].data<float>()[0] = -1;
+  std::vector<NamedTensor> named;
+  for (auto& [name, tensor] : t) named.push_back({name, tensor, name == "r" ? Value::Kind::buffer : Value::Kind::parameter});
+  Model m{trace(named, Tensor::zeros({1, 4, 4, 2}),
+                [&](const Tensor& x) {
+                  auto grid = [&](const Tensor& v) { return quant::fake_quant(v, t["r"], 8); };
+                  Tensor y = conv2d(grid(x), quant::fake_quant_weight(t["w"], 3, true));
+                  return matmul(flatten(grid(y)), quant::fake_quant_weight(t["fc"], 3, true), false, true);
+                }),
+          t,
+          {}};
+  return written("packed.safetensors", [&](const std::string& path) { io::save_model(path, quant::lower(m)); });
 }
 
 // Ten pairs of each class, as CPLFW writes them.
@@ -265,6 +286,7 @@ std::vector<Target> make_targets() {
                [](const std::string& s) { io::parse_safetensors(s, "fuzz"); }});
   auto model = [](const std::string& path) { io::save_model(path, io::parse_onnx(small_onnx(), "fuzz")); };
   t.push_back({"model", {written("model.safetensors", model)}, [](const std::string& s) { io::parse_model(s, "fuzz"); }});
+  t.push_back({"packed", {small_packed()}, [](const std::string& s) { io::parse_model(s, "fuzz"); }});
   auto array = [](const std::string& path) { io::write_npy(path, Tensor::full({3, 5}, 1)); };
   t.push_back({"npy", {written("array.npy", array)}, [](const std::string& s) { io::parse_npy(s, "fuzz"); }});
   text("records", {small_records(true), small_records(false)}, read_records);

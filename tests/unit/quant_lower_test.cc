@@ -4,6 +4,7 @@
 #include <cmath>
 #include <cstring>
 
+#include "engine/core/bytes.h"
 #include "engine/core/parallel.h"
 #include "engine/core/rng.h"
 #include "engine/cpu/isa.h"
@@ -139,7 +140,7 @@ Flips against_exact_arithmetic(const Model& m, const Model& packed, const Tensor
       y = Tensor::zeros(in[0].shape(), Dtype::f64);
       for (int64_t i = 0; i < y.numel(); ++i) {
         const double exact = in[0].data<double>()[i] * double{g.scale} + g.zero;
-        const double want = std::clamp(std::nearbyint(exact), 0.0, double{g.max} * 1.0);
+        const double want = std::clamp(std::nearbyint(exact), 0.0, static_cast<double>(g.max));
         const int code = got.data<uint8_t>()[i];
         const double boundary = std::min<double>(code, want) + 0.5;
         ++f.codes;
@@ -238,14 +239,6 @@ TEST(IntegerSession, ARunMakesNoTensor) {
 
 // --- files ---
 
-struct File {
-  std::string bytes;
-  size_t header() const {
-    uint64_t n = 0;
-    std::memcpy(&n, bytes.data(), 8);
-    return n;
-  }
-};
 std::string saved(const Model& m) {
   const std::string path = ::testing::TempDir() + "vitrine_packed.safetensors";
   io::save_model(path, m);
