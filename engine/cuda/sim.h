@@ -55,7 +55,7 @@ T shuffle(uint32_t mask, T v, int from) {
 #define blockDim (::vitrine::cuda::sim::here.block_dim)
 #define gridDim (::vitrine::cuda::sim::here.grid_dim)
 #define __syncthreads() ::vitrine::cuda::sim::block_barrier(__FILE__, __LINE__)
-#define LAUNCH(kernel, grid, block, ...) ::vitrine::cuda::sim::launch_by_value(#kernel, grid, block, kernel, __VA_ARGS__)
+#define LAUNCH(kernel, grid, block, ...) ::vitrine::cuda::sim::launch_by_value(#kernel, grid, block, kernel __VA_OPT__(, ) __VA_ARGS__)
 
 template <class T>
 T __shfl_xor_sync(uint32_t mask, T v, int bits) {
