@@ -70,7 +70,7 @@ struct Demo {
   std::vector<Benchmark> lists;
   IjbBenchmark ijb;
   std::vector<Row> rows;
-  std::vector<NamedTrials> roc;  // of the first list
+  std::vector<Curve> roc;  // of the first list
 
   Demo(const Options& options, const Common& common)
       : o(options),
@@ -98,7 +98,7 @@ struct Demo {
       Json line = to_json(list, row.results.back());
       line["bits"] = bits, line["method"] = method, line["seed"] = seed;
       record.metrics(line);
-      if (&list == &lists[0] && seed == c.seed) roc.push_back({cat(bits, " ", method), std::move(trials)});
+      if (&list == &lists[0] && seed == c.seed) roc.push_back(curve_of(cat(bits, " ", method), eval::decide(trials, row.results.back())));
     }
     IjbOptions options;
     options.pooling.flip = false;
@@ -282,7 +282,7 @@ void Demo::page(const std::string& verdict) const {
     page.plot(p);
   }
   page.heading("Receiver operating characteristic");
-  add_roc(page, lists[0].name, roc);
+  add_log_roc(page, lists[0].name, roc);
   std::vector<Curve> curves;
   for (auto& r : rows) curves.push_back({cat(r.bits, " ", r.method), r.ijb.curve, {}});
   curves.resize(std::min<size_t>(curves.size(), 8));

@@ -61,33 +61,6 @@ void add_ranges(HtmlPage& page, const Model& m) {
   page.table({"quantizer", "minimum", "maximum"}, rows);
 }
 
-void add_roc(HtmlPage& page, const std::string& title, const std::vector<NamedTrials>& all) {
-  Plot p{title, "false accept rate", "true accept rate", {}, true};
-  for (auto& [name, trials] : all) {
-    Series s{name, {}, {}};
-    for (auto& point : eval::mean_roc(trials)) s.x.push_back(point.fpr), s.y.push_back(point.tpr);
-    p.series.push_back(std::move(s));
-  }
-  page.plot(p);
-}
-
-void add_verification(HtmlPage& page, const std::vector<eval::ReportRow>& rows, const std::vector<NamedTrials>& trials) {
-  auto percent = [](double v) {
-    char text[16];
-    std::snprintf(text, sizeof text, "%.2f", 100 * v);
-    return std::string(text);
-  };
-  std::vector<std::vector<std::string>> cells;
-  for (auto& [name, v] : rows) {
-    const auto interval = eval::wilson(v.correct, v.pairs);
-    cells.push_back({name, cat(v.pairs), cat(v.correct), percent(v.accuracy), cat(percent(interval.low), " - ", percent(interval.high)),
-                     percent(v.std)});
-  }
-  page.heading("Verification, ten folds");
-  page.table({"list", "pairs", "correct", "accuracy %", "95 % interval", "std of folds"}, cells);
-  add_roc(page, "Receiver operating characteristic, mean over folds", trials);
-}
-
 void training_report(RunRecord& record, const Model& m, const std::string& title) {
   HtmlPage page(title);
   page.text(cat(build_description(), "; everything needed to repeat this run is in run.json beside this page."));
