@@ -12,7 +12,7 @@ tensors back to the system after each call. Vitrine's memory is that of `vitrine
 import argparse, json, os, re, statistics, subprocess, sys, tempfile, time
 
 POOLED = {"MALLOC_MMAP_THRESHOLD_": "4294967296", "MALLOC_TRIM_THRESHOLD_": "4294967296", "MALLOC_TOP_PAD_": "67108864"}
-MODES = ["eager", "channels_last", "frozen", "frozen channels_last", "onnxruntime"]
+MODES = ["eager", "channels_last", "frozen", "frozen channels_last", "compiled channels_last", "onnxruntime"]
 BLOCKS = {"iresnet18": (2, 2, 2, 2), "iresnet34": (3, 4, 6, 3), "iresnet50": (3, 4, 14, 3), "iresnet100": (3, 13, 30, 3)}
 
 
@@ -39,38 +39,51 @@ def iresnet(blocks):
     return nn.Sequential(*layers, nn.BatchNorm2d(512), nn.Flatten(), nn.Linear(512 * 49, 512), nn.BatchNorm1d(512)).eval()
 
 
-def contender(mode, network, batch, threads):
-    """The call to time, once everything is prepared."""
+def onnxruntime_call(file, batch, threads):
+    import numpy, onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = threads
+    session = onnxruntime.InferenceSession(file, options, providers=["CPUExecutionProvider"])
+    feed = {session.get_inputs()[0].name: numpy.random.randn(batch, 3, 112, 112).astype(numpy.float32)}
+    return lambda: session.run(None, feed)
+
+
+def torch_call(mode, network, batch, threads):
     import torch
 
     torch.manual_seed(1)
     torch.set_num_threads(threads)
     net, x = iresnet(BLOCKS[network]), torch.randn(batch, 3, 112, 112)
-    if mode == "onnxruntime":
-        import onnxruntime
-
-        file = os.path.join(tempfile.mkdtemp(), "net.onnx")
-        torch.onnx.export(net, x, file, dynamo=False)
-        options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = threads
-        session = onnxruntime.InferenceSession(file, options, providers=["CPUExecutionProvider"])
-        feed = {session.get_inputs()[0].name: x.numpy()}
-        return lambda: session.run(None, feed)
     if "channels_last" in mode:
         net, x = net.to(memory_format=torch.channels_last), x.to(memory_format=torch.channels_last)
     if "frozen" in mode:
         with torch.no_grad():
             net = torch.jit.optimize_for_inference(torch.jit.freeze(torch.jit.trace(net, x)))
+    if "compiled" in mode:
+        import torch._inductor.config
+
+        torch._inductor.config.freezing = True
+        net = torch.compile(net)
 
     def call():
-        with torch.inference_mode():
+        with torch.no_grad() if "compiled" in mode else torch.inference_mode():
             net(x)
 
     return call
 
 
-def child(mode, network, batch, threads, repetitions):
-    call = contender(mode, network, batch, threads)
+def export(network, batch, file):
+    import torch
+
+    torch.manual_seed(1)
+    torch.onnx.export(iresnet(BLOCKS[network]), torch.randn(batch, 3, 112, 112), file, dynamo=False)
+
+
+def child(mode, network, batch, threads, repetitions, file):
+    if mode == "export":
+        return export(network, batch, file)
+    call = onnxruntime_call(file, batch, threads) if mode == "onnxruntime" else torch_call(mode, network, batch, threads)
     for _ in range(5):
         call()
     times = []
@@ -105,7 +118,12 @@ def vitrine(network, batch, threads, repetitions):
 
 
 def opponent(mode, network, batch, threads, repetitions):
-    out, memory = run([sys.executable, __file__, "--child", mode, network, str(batch), str(threads), str(repetitions)], {**os.environ, **POOLED})
+    with tempfile.TemporaryDirectory() as folder:
+        start = lambda what: run([sys.executable, __file__, "--child", what, network, str(batch), str(threads), str(repetitions), f"{folder}/net.onnx"],
+                                 {**os.environ, **POOLED})
+        if mode == "onnxruntime":
+            start("export")  # in a process of its own: its memory is not the runtime's
+        out, memory = start(mode)
     times = json.loads(out.splitlines()[-1])
     median = statistics.median(times)
     return median, (max(times) - min(times)) / median, memory
@@ -113,8 +131,8 @@ def opponent(mode, network, batch, threads, repetitions):
 
 def main():
     if "--child" in sys.argv:
-        mode, network, *numbers = sys.argv[2:]
-        return child(mode, network, *map(int, numbers))
+        mode, network, batch, threads, repetitions, file = sys.argv[2:]
+        return child(mode, network, int(batch), int(threads), int(repetitions), file)
     parser = argparse.ArgumentParser()
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--networks", nargs="+", default=["iresnet18"], choices=list(BLOCKS))

@@ -32,6 +32,7 @@ struct Layer {
   Tensor shift, slope;
   Id residual = -1;
   int64_t channels() const { return w.shape()[0]; }
+  bool depthwise() const { return attrs.groups == channels() && w.shape()[3] == 1; }
   Id out(const Graph& g) const { return g.nodes[last].out[0]; }
 };
 
@@ -204,12 +205,13 @@ class Fuser {
   // A BatchNorm before the layer folds into the weights too, unless zeros are padded between: those do not pass through it.
   void take_norm_before(Layer& l) {
     Id x = l.x;
-    if (const GraphNode* flat = l.matrix ? maker(x, "reshape") : nullptr; flat && readers_[x].size() == 1) x = flat->in[0];
+    if (const GraphNode* flat = l.matrix ? maker(x, "reshape") : nullptr; flat && readers_[x].size() == 1 && keeps_images_apart(*flat))
+      x = flat->in[0];
     const GraphNode* n = maker(x, "batch_norm");
     if (!n || readers_[x].size() != 1 || taken_[made_by_[x]] || l.attrs.groups != 1) return;
     const bool into_weights = fold_ && l.attrs.pad_h == 0 && l.attrs.pad_w == 0;
     auto norm = norm_of(*n);
-    if (!norm || (!into_weights && l.matrix)) return;
+    if (!norm || (!into_weights && (l.matrix || l.depthwise()))) return;
     taken_[made_by_[x]] = true;
     if (x != l.x) taken_[made_by_[l.x]] = true;
     l.x = n->in[0];
@@ -221,6 +223,11 @@ class Fuser {
     const int64_t depth = l.w.numel() / l.channels();
     for (int64_t o = 0; o < l.channels(); ++o)
       for (int64_t k = 0; k < depth; ++k) l.offset[o] += l.w.data<float>()[o * depth + k] * norm->shift[k % norm->shift.size()];
+  }
+
+  bool keeps_images_apart(const GraphNode& reshape) const {
+    const Shape &from = from_.values[reshape.in[0]].meta.shape, &to = from_.values[reshape.out[0]].meta.shape;
+    return from.rank() > 1 && from[0] == to[0];
   }
 
   Tensor folded_weights(const Layer& l) const {
@@ -235,23 +242,22 @@ class Fuser {
     return w;
   }
 
+  Tensor shift_of(const Layer& l) const {
+    if (!fold_) return l.shift ? l.shift : Tensor::full({l.channels()}, -0.0);  // y + -0 is y, also where y is -0
+    return Tensor::from({l.channels()}, std::vector<float>(l.offset.begin(), l.offset.end()));
+  }
+
   Id emit(const Layer& l, const Shape& y) {
     FusedConvAttrs a = l.attrs;
-    const bool depthwise = a.groups == l.channels() && l.w.shape()[3] == 1 && a.groups == from_.values[l.x].meta.shape.back();
-    Tensor w = fold_ ? folded_weights(l) : l.w, shift = l.shift ? l.shift : Tensor::zeros({l.channels()});
-    if (fold_)
-      for (int64_t o = 0; o < l.channels(); ++o) {
-        if (o == 0) shift = Tensor::empty(shift.meta());
-        shift.data<float>()[o] = static_cast<float>(l.offset[o]);
-      }
-    Tensors after = fold_ ? Tensors{} : l.after;
+    const Tensor w = fold_ ? folded_weights(l) : l.w;
+    const Tensors after = fold_ ? Tensors{} : l.after;
     a.before = !l.before.empty(), a.after = !after.empty(), a.prelu = bool(l.slope), a.residual = l.residual >= 0;
     Id x = use(l.x);
     if (l.matrix) x = reshaped(x, {0, 1, 1, l.w.numel() / l.channels()});
     PackAttrs pack;
     pack.groups = a.groups, pack.winograd = a.winograd;
-    std::vector<Id> in{x, constant(l.name, depthwise ? w : conv2d_pack(w, pack)), constant(l.name + ".shift", shift)};
-    for (const Tensors* more : std::initializer_list<const Tensors*>{&l.before, &after})
+    std::vector<Id> in{x, constant(l.name, l.depthwise() ? w : conv2d_pack(w, pack)), constant(l.name + ".shift", shift_of(l))};
+    for (const Tensors* more : {&l.before, &after})
       for (const Tensor& t : *more) in.push_back(constant(l.name + ".norm", t));
     if (l.slope) in.push_back(constant(l.name + ".slope", l.slope));
     if (l.residual >= 0) in.push_back(use(l.residual));
