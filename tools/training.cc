@@ -172,16 +172,16 @@ void take_step(const Tensor& loss, nn::Optimiser& optimiser, losses::Head* head,
   if (r.penalty) r.penalty(gradients);
   optimiser.set_lr(m.lr);
   m.grad_norm = optimiser.step(gradients);
-  CHECK(std::isfinite(m.loss) && std::isfinite(m.grad_norm), "step ", m.step, ": loss ", m.loss, ", gradient norm ", m.grad_norm,
-        ": training diverged");
 }
 
 }  // namespace
 
 Json to_json(const StepMetrics& m) {
-  return {{"step", m.step},           {"epoch", m.epoch},   {"loss", m.loss}, {"l_pos", m.l_pos},
-          {"l_neg", m.l_neg},         {"mse", m.mse},       {"ce", m.ce},     {"grad_norm", m.grad_norm},
-          {"positives", m.positives}, {"images", m.images}, {"lr", m.lr}};
+  Json j{{"step", m.step},           {"epoch", m.epoch},   {"loss", m.loss}, {"l_pos", m.l_pos},
+         {"l_neg", m.l_neg},         {"mse", m.mse},       {"ce", m.ce},     {"grad_norm", m.grad_norm.value_or(0)},
+         {"positives", m.positives}, {"images", m.images}, {"lr", m.lr}};
+  if (!m.grad_norm) j.erase("grad_norm");
+  return j;
 }
 
 int64_t checkpoint_step(const std::string& file) { return std::filesystem::exists(file) ? step_of(io::read_safetensors(file), file) : 0; }
@@ -199,6 +199,9 @@ void fit(Model& network, const Model* teacher, const data::Dataset& set, const E
   int64_t done = 0, step = 0;
   if (checkpoint.resume && std::filesystem::exists(checkpoint.file)) done = load(checkpoint, network.tensors, *optimiser, objective);
 
+  const bool still = recipe.schedule.base == 0 && recipe.schedule.floor == 0;
+  std::optional<NoGrad> no_history;
+  if (still) no_history.emplace();
   data::Batches batches = epoch_batches(0);
   const int64_t total = static_cast<int64_t>(batches.size()) * recipe.epochs;
   Progress progress("train", total - done, "steps");
@@ -212,7 +215,9 @@ void fit(Model& network, const Model* teacher, const data::Dataset& set, const E
       Tensor embedding = run(step <= recipe.track_steps ? tracking : frozen, network.tensors, {pixels})[0];
       Tensor loss = objective(embedding, pixels, b.labels, m);
       embedding = {};
-      take_step(loss, *optimiser, objective.head(), recipe, m);
+      if (!still) take_step(loss, *optimiser, objective.head(), recipe, m);
+      CHECK(std::isfinite(m.loss) && std::isfinite(m.grad_norm.value_or(0)), "step ", m.step, ": loss ", m.loss, ", gradient norm ",
+            m.grad_norm.value_or(0), ": training diverged");
       if (after_step) after_step(m);
       if (!checkpoint.file.empty() && step % checkpoint.every == 0) save(checkpoint, step, network.tensors, *optimiser, objective);
       progress.add(1, cat("loss ", m.loss));

@@ -38,7 +38,8 @@ struct Recipe {
 
 struct StepMetrics {
   int64_t step = 0, epoch = 0;
-  double loss = 0, mse = 0, l_pos = 0, l_neg = 0, ce = 0, grad_norm = 0, lr = 0;
+  double loss = 0, mse = 0, l_pos = 0, l_neg = 0, ce = 0, lr = 0;
+  std::optional<double> grad_norm;  // none where no gradient was taken
   int64_t positives = 0, images = 0;
 };
 
@@ -56,7 +57,8 @@ using EpochBatches = std::function<data::Batches(int64_t epoch)>;
 using AfterStep = std::function<void(const StepMetrics&)>;
 
 // Trains in training mode (batch statistics, running ranges); the network's tensors change in place. `teacher` may be null where no
-// term needs one. Steps count from 1, over all epochs. Error if the loss is no longer finite.
+// term needs one. Steps count from 1, over all epochs. A rate of 0 throughout takes no gradient: only statistics and ranges follow. Error
+// if the loss is no longer finite.
 void fit(Model& network, const Model* teacher, const data::Dataset&, const EpochBatches&, const Recipe&, const Checkpoint& = {},
          const AfterStep& = {});
 

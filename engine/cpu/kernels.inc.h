@@ -66,8 +66,8 @@ void grad_tile(const GradTile& t) {
 #pragma GCC unroll 2
       for (int64_t p = t.pixels; p > 0; --p) {
         V xv[Vectors];
-        UNROLL for (int v = 0; v < Vectors; ++v) xv[v] = V::load(x + v * kLanes), __builtin_prefetch(x + t.x_ahead + v * kLanes);
-        __builtin_prefetch(g + t.g_ahead), __builtin_prefetch(g + t.g_ahead + Outputs - 1);
+        UNROLL for (int v = 0; v < Vectors; ++v) xv[v] = V::load(x + v * kLanes), __builtin_prefetch(x + t.x_ahead + v * kLanes, 0, 2);
+        __builtin_prefetch(g + t.g_ahead, 0, 2), __builtin_prefetch(g + t.g_ahead + Outputs - 1, 0, 2);
         UNROLL for (int j = 0; j < Outputs; ++j) {
           V gv = V::broadcast(g + j);
           UNROLL for (int v = 0; v < Vectors; ++v) acc[j][v] = V::fma(gv, xv[v], acc[j][v]);
