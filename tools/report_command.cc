@@ -99,6 +99,7 @@ void add_cards(HtmlPage& page, const Run& a, const Run& b) {
   const Run& first = a.result.contains("card") ? a : b;
   if (first.result.contains("card"))
     for (auto& [key, value] : first.result["card"].items()) rows.push_back({key, cell(a, key), cell(b, key)});
+  if (rows.empty()) return;  // embeddings made elsewhere
   page.heading("Models");
   page.table({"", "A", "B"}, rows);
 }
