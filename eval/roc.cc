@@ -109,18 +109,21 @@ std::vector<OperatingPoint> roc_curve(const ScoreSet& s, int per_decade) {
   const int steps = static_cast<int>(std::ceil(std::log10(n) * per_decade));
   std::vector<double> targets;
   for (int i = -steps; i <= 0; ++i) targets.push_back(std::pow(10.0, static_cast<double>(i) / per_decade));
-  // What is accepted at a threshold, straight from the sorted scores: no rule enters a drawing.
+  // What scores above the next different pair, straight from the sorted scores: no rule enters a drawing.
+  const auto above = [](const std::vector<double>& x, double bound) {
+    return std::lower_bound(x.begin(), x.end(), bound, std::greater<>()) - x.begin();
+  };
   std::vector<OperatingPoint> curve;
   for (double target : targets) {
-    const auto k = std::clamp<int64_t>(std::llround(target * n), 1, static_cast<int64_t>(s.different.size()));
-    const double threshold = s.different[k - 1];
-    const auto same = std::upper_bound(s.same.begin(), s.same.end(), threshold, std::greater<>()) - s.same.begin();
+    const auto k = static_cast<size_t>(std::max(1.0, std::round(target * n)));
+    const double bound = k < s.different.size() ? s.different[k] : -std::numeric_limits<double>::infinity();
+    const int64_t different = above(s.different, bound), same = above(s.same, bound);
     curve.push_back({.target = target,
-                     .fpr = static_cast<double>(k) / n,
+                     .fpr = static_cast<double>(different) / n,
                      .tpr = static_cast<double>(same) / static_cast<double>(s.same.size()),
-                     .accepted_different = k,
+                     .accepted_different = different,
                      .accepted_same = same,
-                     .threshold = threshold});
+                     .threshold = bound});
   }
   return curve;
 }

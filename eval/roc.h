@@ -37,7 +37,7 @@ std::vector<OperatingPoint> tpr_at_fpr(const ScoreSet&, std::span<const double> 
 
 constexpr double kIjbTargets[] = {1e-6, 1e-5, 1e-4, 1e-3, 1e-2, 1e-1};
 
-// A curve for drawing: `per_decade` points to a decade of FPR from 1 / differents to 1.
+// A curve for drawing: `per_decade` points to a decade of FPR from 1 / differents to 1; each accepts what scores above its threshold.
 std::vector<OperatingPoint> roc_curve(const ScoreSet&, int per_decade = 20);
 
 }  // namespace vitrine::eval

@@ -8,6 +8,7 @@
 
 #include "data/codec.h"
 #include "engine/graph/fuse.h"
+#include "eval/report.h"
 #include "nn/io/model_file.h"
 #include "nn/network.h"
 #include "prune/importance.h"
@@ -214,12 +215,6 @@ std::string Demo::verdict(const Model& teacher) {
   return text;
 }
 
-std::string percent(double v) {
-  char text[16];
-  std::snprintf(text, sizeof text, "%.2f", 100 * v);
-  return text;
-}
-
 // The paper's Table 1: what a model is, what it costs, what it still can do.
 std::vector<std::vector<std::string>> table(const std::vector<Row>& rows) {
   std::vector<std::vector<std::string>> cells;
@@ -228,9 +223,9 @@ std::vector<std::vector<std::string>> table(const std::vector<Row>& rows) {
     char kilobytes[32];
     std::snprintf(kilobytes, sizeof kilobytes, "%.1f", static_cast<double>(bytes) / 1e3);
     cells.push_back({r.bits, r.method, cat(r.params), kilobytes, cat(r.images)});
-    for (auto& v : r.results) cells.back().push_back(cat(percent(v.accuracy), " +- ", percent(v.std)));
+    for (auto& v : r.results) cells.back().push_back(cat(eval::percent(v.accuracy), " +- ", eval::percent(v.std)));
     const eval::Interval i = r.ijb.intervals[kIjbTarget];
-    cells.back().push_back(cat(percent(r.ijb.points[kIjbTarget].tpr), " (", percent(i.low), " - ", percent(i.high), ")"));
+    cells.back().push_back(cat(eval::percent(r.ijb.points[kIjbTarget].tpr), " (", eval::percent(i.low), " - ", eval::percent(i.high), ")"));
   }
   return cells;
 }
@@ -242,19 +237,7 @@ std::vector<std::string> header(const std::vector<Benchmark>& lists) {
   return names;
 }
 
-void Demo::print(std::ostream& out) const {
-  auto cells = table(rows);
-  cells.insert(cells.begin(), header(lists));
-  for (auto& line : cells) {
-    for (size_t i = 0; i < line.size(); ++i) {
-      size_t width = 0;
-      for (auto& other : cells) width = std::max(width, other[i].size());
-      const std::string blank(width - line[i].size(), ' ');
-      out << (i < 2 ? line[i] + blank : blank + line[i]) << "  ";
-    }
-    out << "\n";
-  }
-}
+void Demo::print(std::ostream& out) const { out << eval::aligned(header(lists), table(rows), 2); }
 
 void Demo::page(const std::string& verdict) const {
   HtmlPage page("Vitrine demo: a face network from scratch, and what is left of it at few bits");

@@ -8,12 +8,15 @@
 
 #include "data/codec.h"
 #include "engine/graph/graph.h"
+#include "eval/report.h"
 #include "quant/placement.h"
 #include "tools/sha256.h"
 #include "tools/sizes.h"
 
 namespace vitrine::tools {
 namespace {
+
+using eval::percent;
 
 constexpr int kBins = 80;
 constexpr size_t kHardest = 8;  // pairs of either class
@@ -23,8 +26,6 @@ std::string format(const char* pattern, double value) {
   std::snprintf(text, sizeof text, pattern, value);
   return text;
 }
-
-std::string percent(double v) { return format("%.2f", 100 * v); }
 
 std::string png_of(const data::Dataset& set, int64_t i) {
   const auto bytes = data::encode_png(set.image(i));

@@ -6,11 +6,14 @@
 #include <filesystem>
 
 #include "data/synthetic_ijb.h"
+#include "eval/report.h"
 #include "tools/files.h"
 #include "tools/ijb_features.h"
 
 namespace vitrine::tools {
 namespace {
+
+using eval::percent;
 
 namespace fs = std::filesystem;
 
@@ -147,49 +150,35 @@ IjbResult evaluate_ijb(const Model* model, const IjbBenchmark& b, const IjbOptio
 }
 
 void print(std::ostream& out, const IjbResult& r) {
-  char line[160];
   out << r.name << " " << r.protocol << ": " << r.faces << " images, " << r.templates << " templates, " << r.same << " same and "
       << r.pairs - r.same << " different pairs\n";
   if (!r.note.empty()) out << "note: " << r.note << "\n";
   if (r.skipped > 0)
     out << "note: " << r.skipped << " images could not be read and were left out; " << r.empty_templates << " templates are empty\n";
   if (r.different_names > 0) out << "note: " << r.different_names << " rows name different images in the two lists (matched by row)\n";
-  std::snprintf(line, sizeof line, "%8s  %10s  %8s  %17s  %12s  %12s\n", "FPR", "different", "TPR %", "95 % interval", "same", "threshold");
-  out << line;
+  std::vector<std::vector<std::string>> rows;
   for (size_t i = 0; i < r.points.size(); ++i) {
     const auto& p = r.points[i];
-    std::string interval = "-";
-    if (!r.intervals.empty()) {
-      std::snprintf(line, sizeof line, "%.2f-%.2f", 100 * r.intervals[i].low, 100 * r.intervals[i].high);
-      interval = line;
-    }
-    std::snprintf(line, sizeof line, "%8s  %10lld  %8.2f  %17s  %12lld  %12.6f\n", target_name(p.target).c_str(),
-                  static_cast<long long>(p.accepted_different), 100 * p.tpr, interval.c_str(), static_cast<long long>(p.accepted_same),
-                  p.threshold);
-    out << line;
+    const std::string interval = r.intervals.empty() ? "-" : cat(percent(r.intervals[i].low), "-", percent(r.intervals[i].high));
+    rows.push_back({target_name(p.target), cat(p.accepted_different), percent(p.tpr), interval, cat(p.accepted_same), cat(p.threshold)});
   }
+  out << eval::aligned({"FPR", "different", "TPR %", "95 % interval", "same", "threshold"}, rows);
   print_search(out, r);
 }
 
 void print_search(std::ostream& out, const IjbResult& r) {
-  char line[160];
   if (r.open.empty()) return;
-  out << "1:N, closed set: " << r.closed.probes << " probes in " << r.closed.gallery << " templates:";
-  for (size_t k = 0; k < eval::kRanks.size(); ++k) {
-    std::snprintf(line, sizeof line, " rank %d %.2f %%,", eval::kRanks[k], 100 * share(r.closed.found[k], r.closed.probes));
-    out << line;
-  }
-  for (size_t f = 0; f < eval::kFpirs.size(); ++f) {
-    std::snprintf(line, sizeof line, " TPIR@FPIR=%g %.2f %%%s", eval::kFpirs[f], 100 * share(r.closed.found_at_fpir[f], r.closed.probes),
-                  f + 1 < eval::kFpirs.size() ? "," : "\n");
-    out << line;
-  }
+  out << "1:N, closed set: " << r.closed.probes << " probes in " << r.closed.gallery << " templates";
+  for (size_t k = 0; k < eval::kRanks.size(); ++k)
+    out << ", rank " << eval::kRanks[k] << " " << percent(share(r.closed.found[k], r.closed.probes)) << " %";
+  for (size_t f = 0; f < eval::kFpirs.size(); ++f)
+    out << ", TPIR@FPIR=" << eval::kFpirs[f] << " " << percent(share(r.closed.found_at_fpir[f], r.closed.probes)) << " %";
+  out << "\n";
   for (size_t g = 0; g < r.open.size(); ++g) {
-    const auto& set = r.open[g];
-    std::snprintf(line, sizeof line, "1:N, open set, gallery %zu: %lld mated, %lld mateless: TPIR@FPIR=%g %.2f %%, @%g %.2f %%\n", g + 1,
-                  static_cast<long long>(set.mated), static_cast<long long>(set.mateless), eval::kFpirs[0],
-                  100 * share(set.found_at_fpir[0], set.mated), eval::kFpirs[1], 100 * share(set.found_at_fpir[1], set.mated));
-    out << line;
+    out << "1:N, open set, gallery " << g + 1 << ": " << r.open[g].mated << " mated, " << r.open[g].mateless << " mateless";
+    for (size_t f = 0; f < eval::kFpirs.size(); ++f)
+      out << ", TPIR@FPIR=" << eval::kFpirs[f] << " " << percent(share(r.open[g].found_at_fpir[f], r.open[g].mated)) << " %";
+    out << "\n";
   }
 }
 

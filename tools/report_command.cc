@@ -4,12 +4,15 @@
 #include <map>
 
 #include "engine/core/bytes.h"
+#include "eval/report.h"
 #include "eval/uncertainty.h"
 #include "tools/command.h"
 #include "tools/eval_report.h"
 
 namespace vitrine::tools {
 namespace {
+
+using eval::percent;
 
 struct Options {
   std::string a, b, out = "report.html";
@@ -33,12 +36,6 @@ Run open_run(const std::string& folder) {
     throw Error(cat(file, ": expected the run.json of `vitrine eval --out DIR`"));
   }
   return run;
-}
-
-std::string percent(double v, const char* pattern = "%.2f") {
-  char text[32];
-  std::snprintf(text, sizeof text, pattern, 100 * v);
-  return text;
 }
 
 // One line of the comparison, for people and for machines.
@@ -99,6 +96,7 @@ void add_cards(HtmlPage& page, const Run& a, const Run& b) {
   const Run& first = a.result.contains("card") ? a : b;
   if (first.result.contains("card"))
     for (auto& [key, value] : first.result["card"].items()) rows.push_back({key, cell(a, key), cell(b, key)});
+  if (rows.empty()) return;  // embeddings made elsewhere
   page.heading("Models");
   page.table({"", "A", "B"}, rows);
 }
@@ -108,7 +106,8 @@ Json report(const Options& o) {
   std::vector<Line> lines;
   std::vector<Curve> curves;
   try {
-    for (auto& [name, of_a] : a.benchmarks) {
+    for (const Json& of_a : a.result.at("benchmarks")) {
+      const auto name = of_a.at("name").get<std::string>();
       const auto found = b.benchmarks.find(name);
       if (found == b.benchmarks.end()) continue;
       if (of_a.contains("points"))

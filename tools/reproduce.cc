@@ -6,6 +6,7 @@
 #include <optional>
 #include <set>
 
+#include "eval/report.h"
 #include "nn/network.h"
 #include "quant/placement.h"
 #include "tools/benchmarks.h"
@@ -202,7 +203,7 @@ Json reproduce(const Options& o, const Common& c) {
   Laboratory lab(o, c);
   const Table t = fill(table, lab);
   std::vector<std::string> header{"network", "setting", "measure", "paper", "ours", "difference", "95 % interval"};
-  say() << table_title(table) << "\n" << aligned(header, t.rows, 3);
+  say() << table_title(table) << "\n" << eval::aligned(header, t.rows, 3);
   for (int note : t.notes) say() << "[" << note << "] " << audit_note(note) << "\n";
   if (!lab.missing().empty()) say() << "missing:\n";
   for (auto& line : lab.missing()) say() << "  " << line << "\n";

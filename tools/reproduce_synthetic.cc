@@ -1,9 +1,9 @@
 #include "tools/reproduce_synthetic.h"
 
 #include <algorithm>
-#include <cstdio>
 #include <map>
 
+#include "eval/report.h"
 #include "nn/network.h"
 #include "quant/placement.h"
 #include "tools/benchmarks.h"
@@ -17,7 +17,9 @@
 namespace vitrine::tools {
 namespace {
 
-constexpr int64_t kIdentities = 200, kImages = 8, kEpochs = 4, kSide = 28, kPairs = 200;
+using eval::percent;
+
+constexpr int64_t kIdentities = 200, kImages = 8, kEpochs = 16, kSide = 28, kPairs = 200;
 constexpr int64_t kLittle = 60;  // identities of the little data
 constexpr int kSubjects = 24;
 constexpr size_t kIjbTarget = 4;  // FPR 1e-2
@@ -142,30 +144,7 @@ std::vector<Row> rows_of(int table, Bench& b) {
   return rows;
 }
 
-std::string percent(double v) {
-  char text[32];
-  std::snprintf(text, sizeof text, "%.2f", 100 * v);
-  return text;
-}
-
 }  // namespace
-
-std::string aligned(const std::vector<std::string>& header, const std::vector<std::vector<std::string>>& rows, size_t left) {
-  auto all = rows;
-  all.insert(all.begin(), header);
-  std::string text;
-  for (auto& line : all) {
-    for (size_t i = 0; i < line.size(); ++i) {
-      size_t width = 0;
-      for (auto& other : all) width = std::max(width, other[i].size());
-      const std::string blank(width - line[i].size(), ' ');
-      text += (i > 0 ? "  " : "") + (i < left ? line[i] + blank : blank + line[i]);
-    }
-    text.erase(text.find_last_not_of(' ') + 1);
-    text += "\n";
-  }
-  return text;
-}
 
 Json reproduce_synthetic(int table, const std::string& out, const Common& c) {
   RunRecord record(out, c);
@@ -192,7 +171,7 @@ Json reproduce_synthetic(int table, const std::string& out, const Common& c) {
   }
   const std::string about = cat(table_title(table), ", in small: rendered faces, ", kIdentities, " identities, little data: ", kLittle,
                                 " of them; accuracies and TPR in % with 95 % intervals");
-  say() << "\n" << about << "\n" << aligned(header, cells, 2);
+  say() << "\n" << about << "\n" << eval::aligned(header, cells, 2);
   HtmlPage page(table_title(table));
   page.text(about);
   page.table(header, cells);

@@ -174,7 +174,7 @@ TEST(EvalIjb, DamagedFaceListsAreOneClearLine) {
   EXPECT_EQ(faces("1.jpg 10000000 2\n", good), "t.txt:1: '10000000', expected a number from 0 to 9999999");
   EXPECT_EQ(faces("1.jpg 1 x\n", good), "t.txt:1: 'x', expected a media number");
   EXPECT_EQ(faces("1.jpg 1 2\n", "1.jpg 1 2\n"), "p.txt:1: 3 fields, expected 'image x1 y1 ... x5 y5 score'");
-  EXPECT_EQ(faces("1.jpg 1 2\n", good + good).substr(0, 32), "p.txt:2: row 2, expected the end:");
+  EXPECT_EQ(faces("1.jpg 1 2\n", good + good).substr(0, 33), "p.txt:2: row 2, expected the end:");
   EXPECT_EQ(faces("1.jpg 1 2\n2.jpg 1 2\n", good).substr(0, 42), "p.txt: ends after 1 rows, expected 2 as in");
   EXPECT_EQ(faces("1.jpg 1 2\n", "1.jpg 1 2 3 4 5 6 7 8 9 inf 0.5\n"), "p.txt:1: 'inf', expected a finite number");
   EXPECT_EQ(faces("1.jpg 1 2\n", "1.jpg 1 2 3 4 5 6 7 8 9 1e99 0.5\n"), "p.txt:1: '1e99', expected a number");

@@ -105,7 +105,14 @@ TEST(EvalRoc, ThresholdsAcceptWhatThePointSays) {
     EXPECT_EQ(accepted[0], p.accepted_different);
     EXPECT_EQ(accepted[1], p.accepted_same);
   }
-  for (const auto& p : roc_curve(s)) EXPECT_GE(p.accepted_different, 1);
+  for (const auto& p : roc_curve(s)) {
+    int64_t accepted[2] = {0, 0};
+    for (int i = 0; i < 5000; ++i) accepted[labels[i]] += scores[i] > p.threshold;
+    EXPECT_EQ(accepted[0], p.accepted_different);
+    EXPECT_EQ(accepted[1], p.accepted_same);
+    EXPECT_NEAR(p.fpr, p.target, 1.0 / 4500);
+  }
+  EXPECT_EQ(roc_curve(s).back().tpr, 1);
 }
 
 TEST(EvalRoc, SortingIsThatOfTheStandardLibraryForAnyThreads) {

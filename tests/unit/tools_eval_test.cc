@@ -1,6 +1,7 @@
 // `vitrine eval` on the layouts of distributed sets and on IJB: files found, errors that name what is missing, restarts, embeddings from
 // elsewhere.
 #include <filesystem>
+#include <iomanip>
 
 #include "data/codec.h"
 #include "nn/io/model_file.h"
@@ -163,8 +164,18 @@ TEST(ToolsEval, IjbOfEmbeddingsEqualsThatOfTheModel) {
   std::vector<std::string> images{"embed", s.model, "--out", s / "e.npy"};
   std::istringstream in(landmarks);
   for (std::string line; std::getline(in, line);) {
-    rows += line.substr(0, line.rfind(' ')) + "\n";
-    images.push_back(s / ("crops/" + line.substr(0, line.find(' '))));
+    std::istringstream fields(line);
+    std::ostringstream row;
+    std::string image;
+    fields >> image;
+    row << image << std::setprecision(17);
+    for (int i = 0; i < 10; ++i) {  // landmarks are f32, as in the published scripts
+      std::string number;
+      fields >> number;
+      row << ' ' << double{std::stof(number)};
+    }
+    rows += row.str() + "\n";
+    images.push_back(s / ("crops/" + image));
   }
   const std::string list = s.write("landmarks.txt", rows);
   ASSERT_EQ(vitrine({"align", "--images", s.set + "/loose_crop", "--landmarks", list, "--out", s / "crops"}).code, 0);
