@@ -93,9 +93,9 @@ void check_guards([[maybe_unused]] const char* kernel) {
 #ifndef __SANITIZE_ADDRESS__
   for (auto& [buffer, bytes] : memory().live)
     for (int64_t at = -kGuard; at < bytes + kGuard; at = at == -1 ? bytes : at + 1) {
-      auto& mark = reinterpret_cast<unsigned char&>(buffer[at]);
-      if (mark == kMark) continue;
-      mark = kMark;  // reported once
+      if (static_cast<unsigned char>(buffer[at]) == kMark) continue;
+      std::memset(buffer - kGuard, kMark, kGuard);  // reported once
+      std::memset(buffer + bytes, kMark, kGuard);
       throw Error(cat(kernel, ": wrote at byte ", at, " of a buffer of ", bytes, " bytes"));
     }
 #endif
