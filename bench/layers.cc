@@ -1,5 +1,6 @@
 #include "bench/layers.h"
 
+#include <algorithm>
 #include <tuple>
 
 #include "engine/ops/conv2d.h"
@@ -20,15 +21,31 @@ auto key(const cpu::ConvShape& s) { return std::tie(s.h, s.w, s.c, s.o, s.kh, s.
 
 }  // namespace
 
-std::vector<Layer> layers(const std::string& network, int64_t batch) {
+std::vector<Layer> sequence(const std::string& network, int64_t batch) {
   const Graph g = nn::to_model(*nn::make_network(network), network).graph;
   std::vector<Layer> found;
   for (const GraphNode& n : g.nodes) {
-    if (std::string(n.op->name) != "conv2d" && std::string(n.op->name) != "matmul") continue;
-    const cpu::ConvShape s = shape_of(n, g, batch);
-    auto same = std::find_if(found.begin(), found.end(), [&](const Layer& l) { return key(l.shape) == key(s); });
+    const std::string op = n.op->name;
+    if (op != "conv2d" && op != "matmul") continue;
+    Id value = n.out[0];
+    std::string next;
+    for (const GraphNode& reader : g.nodes)
+      if (std::count(reader.in.begin(), reader.in.end(), value)) {
+        next = reader.op->name;
+        if (next != "batch_norm") break;
+        value = reader.out[0];
+      }
+    found.push_back({shape_of(n, g, batch), 1, next == "prelu", next == "add"});
+  }
+  return found;
+}
+
+std::vector<Layer> layers(const std::string& network, int64_t batch) {
+  std::vector<Layer> found;
+  for (const Layer& l : sequence(network, batch)) {
+    auto same = std::find_if(found.begin(), found.end(), [&](const Layer& f) { return key(f.shape) == key(l.shape); });
     if (same == found.end())
-      found.push_back({s, 1});
+      found.push_back(l);
     else
       ++same->count;
   }

@@ -1,5 +1,7 @@
 // Every distinct convolution and product of the networks on integer codes, with its multiplicity: ours, and oneDNN's where it is installed
-// (libdnnl-dev). Epilogue: scale and shift per channel, PReLU (leaky ReLU in oneDNN), codes out.
+// (libdnnl-dev). Epilogue: scale and shift per channel, PReLU (leaky ReLU in oneDNN), codes out. And "network": all layers of a network one
+// after the other, each with weights and an output of its own and the epilogue that it has in the integer form of the network: PReLU, or
+// the addition and, as a second output, the next block's BatchNorm.
 #include <algorithm>
 #include <vector>
 
@@ -26,23 +28,32 @@ struct Random {
   Random(int64_t count, int64_t low, int64_t high) : memory(Tensor::empty({{(count + 3) / 4}, Dtype::f32, Device::cpu})) {
     Philox rng(1);
     data = reinterpret_cast<T*>(memory.data<float>());
-    std::generate_n(data, count,
+    const int64_t period = std::min<int64_t>(count, 65521);
+    std::generate_n(data, period,
                     [&] { return static_cast<T>(low + static_cast<int64_t>(rng.uniform() * static_cast<double>(high - low))); });
+    for (int64_t i = period; i < count; i += period) std::copy_n(data, std::min(period, count - i), data + i);
   }
 };
 
-std::function<void()> ours(const ConvShape& s, int bits) {
+std::function<void()> ours(const ConvShape& s, int bits, bool prelu, bool add_second) {
   const int64_t half = int64_t{1} << (bits - 1);
   const Random<int8_t> codes(s.w_numel(), -half, half);
   std::vector<int32_t> zero(s.o);
   for (int64_t o = 0; o < s.o; ++o) zero[o] = static_cast<int32_t>(o * half / (4 * s.o));
   return [=, w = cpu::QWeights(s, bits, codes.data, zero.data()), x = Random<uint8_t>(s.x_numel(), 0, 2 * half),
-          y = Random<uint8_t>(s.y_numel(), 0, 1), mult = std::vector<float>(s.o, 1e-3f), add = std::vector<float>(s.o, 0.5f),
-          slope = std::vector<float>(s.o, 0.25f)] {
-    cpu::qconv(s, w, x.data, static_cast<int32_t>(half),
-               {.mult = mult.data(), .add = add.data(), .slope = slope.data(), .out_scale = 1, .out_zero = 100}, y.data);
+          y = Random<uint8_t>(s.y_numel(), 0, 1), residual = Random<uint8_t>(add_second ? s.y_numel() : 1, 0, 2 * half),
+          second = Random<uint8_t>(add_second ? s.y_numel() : 1, 0, 1), mult = std::vector<float>(s.o, 1e-3f),
+          add = std::vector<float>(s.o, 0.5f), slope = std::vector<float>(s.o, 0.25f)] {
+    cpu::QEpilogue e{.mult = mult.data(), .add = add.data(), .out_scale = 1, .out_zero = 100};
+    if (prelu) e.slope = slope.data();
+    if (add_second) {
+      e.residual = residual.data, e.residual_inv_scale = 0.5f;
+      e.second = second.data, e.second_mult = mult.data(), e.second_add = add.data(), e.second_scale = 10;
+    }
+    cpu::qconv(s, w, x.data, static_cast<int32_t>(half), e, y.data);
   };
 }
+std::function<void()> ours(const ConvShape& s, int bits) { return ours(s, bits, true, false); }
 
 #if __has_include(<oneapi/dnnl/dnnl.hpp>)
 // In the layouts that oneDNN asks for, converted beforehand.
@@ -89,9 +100,25 @@ void add_network(const std::string& network, int64_t batch, const char* what, st
   }
 }
 
+void add_whole(const std::string& network, int64_t batch, int bits) {
+  const std::vector<Layer> all = sequence(network, batch);
+  double ops = 0;
+  for (const Layer& l : all) ops += 2.0 * static_cast<double>(l.shape.y_numel() * l.shape.kh * l.shape.kw * l.shape.group_in());
+  add({cat(network, " b", batch, " network"), cat("w", bits, "a", bits), ops, 0, 1,
+       [=] {
+         std::vector<std::function<void()>> calls;
+         for (const Layer& l : all) calls.push_back(ours(l.shape, bits, l.prelu, l.add && l.shape.kh > 1));
+         return [=] {
+           for (const auto& call : calls) call();
+         };
+       },
+       true});
+}
+
 const bool added = [] {
   for (const char* network : {"iresnet18", "iresnet34", "iresnet50", "iresnet100", "mobilefacenet"})
     for (int64_t batch : {1, 32}) {
+      for (int bits : {8, 6, 4}) add_whole(network, batch, bits);
       add_network(network, batch, "w8a8", ours, 8);
       add_network(network, batch, "w6a6", ours, 6);
       add_network(network, batch, "w4a4", ours, 4);

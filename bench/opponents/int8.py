@@ -7,9 +7,10 @@
 
 PyTorch: post-training static quantization (FX graph mode, weights per channel) for each of its x86 engines, traced and frozen. ONNX Runtime:
 static quantization of the exported model, u8 activations, s8 weights per channel, as operators and as quantize-dequantize pairs. Every model
-is calibrated on the same random images; only time is compared here. Vitrine: the rows "network w8a8" of bench.
+is calibrated on the same random images; only time is compared here, with one thread time on the processor, for a machine that is not alone. Vitrine: the rows "network w8a8" of bench, every layer of the
+network with its epilogue, one after the other.
 """
-import argparse, os, re, statistics, sys, tempfile, json
+import argparse, json, os, re, statistics, sys, tempfile
 
 from network import BLOCKS, POOLED, iresnet, run
 
@@ -71,11 +72,11 @@ def child(mode, network, batch, threads, repetitions):
     net, x = iresnet(BLOCKS[network]), torch.randn(batch, 3, 112, 112)
     library, form = mode.split()
     call = torch_int8(net, x.to(memory_format=torch.channels_last), form) if library == "torch" else onnxruntime_int8(net, x, form, threads)
-    times = []
+    times, clock = [], time.process_time if threads == 1 else time.perf_counter
     for _ in range(repetitions + 5):
-        start = time.perf_counter()
+        start = clock()
         call()
-        times.append(time.perf_counter() - start)
+        times.append(clock() - start)
     print(json.dumps(times[5:]))
 
 
@@ -89,7 +90,7 @@ def opponent(mode, network, batch, threads, repetitions):
 
 def vitrine(network, batch, threads, repetitions):
     bench = os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "..", "build", "release-0", "bin", "bench")
-    out, memory = run([bench, f"--threads={threads}", f"--benchmark_repetitions={repetitions}", "--benchmark_min_time=0.001",
+    out, memory = run([bench, f"--threads={threads}", *(["--cpu-time"] if threads == 1 else []), f"--benchmark_repetitions={repetitions}", "--benchmark_min_time=0.001",
                        f"--benchmark_filter=^{network} b{batch} network w8a8"])
     median, spread = re.search(r"network w8a8\s.*?([\d.]+)\s+(\d+)%", out).groups()
     return float(median) / 1e6, float(spread) / 100, memory
