@@ -2,8 +2,9 @@
 // Images are N,H,W,C; "per channel" is along the last axis. All are differentiable unless it says otherwise.
 #pragma once
 #include "engine/core/op.h"
-#include "engine/ops/conv2d.h"  // conv2d, conv2d_grad_x, conv2d_grad_w
-#include "engine/ops/matmul.h"  // matmul
+#include "engine/ops/conv2d.h"        // conv2d, conv2d_grad_x, conv2d_grad_w
+#include "engine/ops/conv2d_fused.h"  // conv2d_fused, conv2d_pack: for inference, not differentiable
+#include "engine/ops/matmul.h"        // matmul
 
 namespace vitrine {
 
