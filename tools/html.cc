@@ -19,7 +19,7 @@ constexpr const char* kStyle =
     "body{font:15px/1.5 system-ui,sans-serif;max-width:980px;margin:2em auto;padding:0 1em;color:var(--ink);background:var(--paper)}"
     "h1{font-size:1.6em}h2{font-size:1.15em;margin-top:2em;border-bottom:1px solid var(--rule)}"
     "table{border-collapse:collapse;font-variant-numeric:tabular-nums;margin:1em 0}"
-    "th,td{padding:.25em .8em;text-align:right;border-bottom:1px solid var(--rule);overflow-wrap:anywhere}"
+    "th,td{padding:.25em .8em;text-align:right;border-bottom:1px solid var(--rule);overflow-wrap:break-word;max-width:36em}"
     "th:first-child,td:first-child{text-align:left}th{border-bottom:2px solid var(--faint)}"
     "svg{max-width:100%;height:auto;color:var(--ink)}figure{margin:1em 0}figcaption{color:var(--faint)}img{margin:1px;image-rendering:auto}"
     ".gallery{display:flex;flex-wrap:wrap;gap:14px}.gallery figure{margin:0;width:230px}.gallery figcaption{font-size:12px;line-height:1.3}"
