@@ -58,13 +58,22 @@ void print_table(std::ostream& out, const Count& c) {
         << std::setw(14) << n.params << std::setw(16) << n.macs << "\n";
 }
 
+std::string megabytes(double bytes) {
+  std::ostringstream out;
+  out << std::fixed << std::setprecision(2) << bytes / 1e6 << " MB (" << bytes / (1 << 20) << " MiB)";
+  return out.str();
+}
+
 Json describe_model(const Model& m, const Options& o, uint64_t seed) {
   Count c = count(m.graph);
   int64_t frozen = 0, trainable = 0;
   for (const std::string& name : nn::trainable(m)) trainable += m.tensors.at(name).numel();
   frozen = c.params - trainable;
   std::string bits = !o.bits.empty() ? o.bits : m.info.count("bits") ? m.info.at("bits") : "w8a8";
-  Sizes s = sizes(m.graph, quant::parse_bits(bits).weight_bits);
+  const int64_t weight_bits = quant::parse_bits(bits).weight_bits, state = state_dict_bytes(m.graph);
+  const double by_bits = size_by_bits(static_cast<double>(state), weight_bits),
+               by_quantface = size_by_quantface(static_cast<double>(state), weight_bits);
+  Sizes s = sizes(m.graph, weight_bits);
 
   std::ostream& out = say();
   for (auto& [key, value] : m.info)
@@ -75,7 +84,9 @@ Json describe_model(const Model& m, const Options& o, uint64_t seed) {
       << std::setw(14) << "buffers" << c.buffers << "\n"
       << std::setw(14) << "MACs" << c.macs << " per image\n"
       << std::setw(14) << "bytes, f32" << s.float_bytes << "\n"
-      << std::setw(14) << cat("bytes, ", bits) << s.packed_bytes << " packed, with scales and ranges\n";
+      << std::setw(14) << cat("bytes, ", bits) << s.packed_bytes << " packed, with scales and ranges\n"
+      << std::setw(14) << "as papers do" << megabytes(static_cast<double>(state)) << " state_dict; " << bits << ": " << megabytes(by_bits)
+      << " by bits / 32, " << megabytes(by_quantface) << " as QuantFace divides\n";
   const Json before = print_before(out, m, o, seed);
   if (o.layers && o.before.empty()) print_table(out, c);
 
@@ -85,6 +96,7 @@ Json describe_model(const Model& m, const Options& o, uint64_t seed) {
   Json result{{"model", o.model},     {"info", m.info},  {"params", c.params},           {"trainable", trainable},
               {"buffers", c.buffers}, {"macs", c.macs},  {"bytes_float", s.float_bytes}, {"bytes_packed", s.packed_bytes},
               {"bits", bits},         {"layers", layers}};
+  result["published"] = {{"state_dict", state}, {"by_bits", by_bits}, {"by_quantface", by_quantface}};
   if (!before.empty()) result["pruned"] = before;
   return result;
 }

@@ -1,5 +1,6 @@
 #include "tools/sizes.h"
 
+#include <cmath>
 #include <set>
 
 #include "quant/lower.h"
@@ -42,5 +43,17 @@ Sizes sizes(const Graph& g, int64_t weight_bits) {
   }
   return {4 * params, (quantizable * weight_bits + 7) / 8 + 4 * floats + 8 * rows + 8 * activations};
 }
+
+int64_t state_dict_bytes(const Graph& g) {
+  int64_t bytes = 0;
+  for (const Value& v : g.values)
+    if (v.kind == Value::Kind::parameter || (v.kind == Value::Kind::buffer && !v.name.ends_with(".range"))) bytes += v.meta.nbytes();
+  for (const GraphNode& n : g.nodes)
+    if (std::string(n.op->name) == "batch_norm") bytes += 8;
+  return bytes;
+}
+
+double size_by_bits(double full, int64_t bits) { return full * static_cast<double>(bits) / 32; }
+double size_by_quantface(double full, int64_t bits) { return full / (std::floor(3200.0 / static_cast<double>(bits)) / 100); }
 
 }  // namespace vitrine::tools
