@@ -50,8 +50,8 @@ namespace {
 // What a step minimises, with the state of its terms.
 class Objective {
  public:
-  Objective(const ObjectiveOptions& o, const Model* teacher, int64_t classes, int64_t dim) : options_(o), ekd_(o.ekd) {
-    if (teacher) teacher_ = fused(*teacher);
+  Objective(const ObjectiveOptions& o, const Model* teacher, bool exact, int64_t classes, int64_t dim) : options_(o), ekd_(o.ekd) {
+    if (teacher) teacher_ = fused(*teacher, exact ? Fusion::bits : Fusion::free);
     for (size_t begin = 0; begin <= o.terms.size();) {
       const size_t end = std::min(o.terms.find('+', begin), o.terms.size());
       const std::string term = o.terms.substr(begin, end - begin);
@@ -190,12 +190,12 @@ void fit(Model& network, const Model* teacher, const data::Dataset& set, const E
          const Checkpoint& checkpoint, const AfterStep& after_step) {
   Graph frozen = with_batch_statistics(network.graph), tracking = quant::with_running_ranges(frozen, recipe.ranges);
   if (recipe.clipped) frozen = quant::with_clipped_gradients(frozen), tracking = quant::with_clipped_gradients(tracking);
-  if (device_of(network) == Device::cpu)  // a fusion of equal bits, with kernels for the host only
-    frozen = quant::with_norm_chains(frozen), tracking = quant::with_norm_chains(tracking);
+  if (device_of(network) == Device::cpu)  // forms with kernels for the host only
+    for (Graph* g : {&frozen, &tracking}) *g = quant::with_norm_chains(recipe.exact ? *g : with_winograd(*g));
   auto optimiser = make_optimiser(network, recipe);
   const auto labels = data::labels(set);
   const int64_t classes = labels.empty() ? 0 : *std::max_element(labels.begin(), labels.end()) + 1;
-  Objective objective(recipe.objective, teacher, classes, network.graph.values[network.graph.outputs.at(0)].meta.shape[1]);
+  Objective objective(recipe.objective, teacher, recipe.exact, classes, network.graph.values[network.graph.outputs.at(0)].meta.shape[1]);
   int64_t done = 0, step = 0;
   if (checkpoint.resume && std::filesystem::exists(checkpoint.file)) done = load(checkpoint, network.tensors, *optimiser, objective);
 
