@@ -7,6 +7,7 @@ namespace vitrine::tools {
 
 void add_options(CLI::App& app, FinetuneOptions& o) {
   app.add_option("--data", o.data, kDataHelp);
+  app.add_option("--without", o.without, "leave out everybody whom this pair list names: for tests on people no step has seen");
   app.add_option("--finetune", o.terms, "ekd, mse, ce (a classification head), a sum of them, or none")->capture_default_str();
   app.add_option("--epochs", o.epochs, "passes over the data")->check(CLI::PositiveNumber)->capture_default_str();
   app.add_option("--batch", o.batch, "images per step")->check(CLI::PositiveNumber)->capture_default_str();
@@ -37,6 +38,7 @@ void write_config(RunRecord& record, const FinetuneOptions& o) {
   record.config("ce_weight", o.ce_weight), record.config("sampler", o.sampler), record.config("exact", o.exact);
   if (!o.data.empty()) record.input("data", o.data);
   if (!o.batches.empty()) record.input("batches", o.batches);
+  if (!o.without.empty()) record.input("without", o.without);
 }
 
 Recipe recipe_of(const FinetuneOptions& o, uint64_t seed) {

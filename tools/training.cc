@@ -16,6 +16,8 @@ namespace vitrine::tools {
 
 namespace {
 
+Dtype dtype_of(const Model& m) { return m.graph.values[m.graph.inputs.at(0)].meta.dtype; }
+
 // Runs graph(i) on batch i = 1, 2, ...
 void follow(Model& student, const data::Dataset& set, const data::Batches& batches, const char* what,
             const std::function<Graph(int64_t)>& graph) {
@@ -23,7 +25,7 @@ void follow(Model& student, const data::Dataset& set, const data::Batches& batch
   Progress progress(what, static_cast<int64_t>(batches.size()), "batches");
   int64_t i = 0;
   for_each_batch(set, batches, preprocess_of(student), device_of(student), [&](const data::Batch&, const Tensor& pixels) {
-    run(graph(++i), student.tensors, {pixels});
+    run(graph(++i), student.tensors, {pixels.to(dtype_of(student))});
     progress.add(1);
   });
 }
@@ -210,7 +212,8 @@ void fit(Model& network, const Model* teacher, const data::Dataset& set, const E
     const int64_t skip = std::clamp<int64_t>(done - step, 0, static_cast<int64_t>(batches.size()));
     batches.erase(batches.begin(), batches.begin() + skip);
     step += skip;
-    for_each_batch(set, batches, preprocess_of(network), device_of(network), [&](const data::Batch& b, const Tensor& pixels) {
+    for_each_batch(set, batches, preprocess_of(network), device_of(network), [&](const data::Batch& b, const Tensor& floats) {
+      const Tensor pixels = floats.to(dtype_of(network));
       StepMetrics m{.step = ++step, .epoch = epoch, .lr = nn::learning_rate(recipe.schedule, step - 1, total), .images = b.n};
       Tensor embedding = run(step <= recipe.track_steps ? tracking : frozen, network.tensors, {pixels})[0];
       Tensor loss = objective(embedding, pixels, b.labels, m);

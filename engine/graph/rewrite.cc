@@ -40,6 +40,17 @@ Graph with_batch_statistics(const Graph& g, double momentum) {
   });
 }
 
+Model with_dtype(const Model& m, Dtype dtype) {
+  auto converts = [&](Dtype d) { return d == Dtype::f32 || d == Dtype::f64; };
+  Model converted = m;
+  for (auto& [name, tensor] : converted.tensors)
+    if (converts(tensor.dtype())) tensor = tensor.to(dtype);
+  for (Value& v : converted.graph.values)
+    if (converts(v.meta.dtype)) v.meta.dtype = dtype;
+  converted.graph = rewrite(converted.graph, copy_node);
+  return converted;
+}
+
 Graph with_winograd(const Graph& g) {
   return rewrite(g, [&](Graph& copy, const GraphNode& node, const std::vector<Id>& in) {
     auto shape = [&](Id id) { return copy.values[id].meta.shape; };
