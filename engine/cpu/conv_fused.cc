@@ -44,35 +44,33 @@ void pack_panels(const ConvShape& s, const T* w, T* panels) {
   });
 }
 
+WinogradG::WinogradG() {
+  const double points[] = {0, kA, -kA, kB, -kB};
+  for (int p = 0; p < 5; ++p) {
+    double scale = 1;
+    for (int q = 0; q < 5; ++q)
+      if (q != p) scale *= points[p] - points[q];
+    at[p][0] = 1 / scale, at[p][1] = points[p] / scale, at[p][2] = points[p] * points[p] / scale;
+  }
+  at[5][2] = 1;
+}
+
 namespace {
 
-// The rows of G: for a point p (1, p, p^2) / product of p - q over the other finite points q; infinity's is (0, 0, 1).
-struct WinogradG {
-  double at[kPatch][3] = {};
-  WinogradG() {
-    const double points[] = {0, kA, -kA, kB, -kB};
-    for (int p = 0; p < 5; ++p) {
-      double scale = 1;
-      for (int q = 0; q < 5; ++q)
-        if (q != p) scale *= points[p] - points[q];
-      at[p][0] = 1 / scale, at[p][1] = points[p] / scale, at[p][2] = points[p] * points[p] / scale;
-    }
-    at[5][2] = 1;
-  }
-  void apply(const double* x0, const double* x1, const double* x2, int row, double* to) const {
-    for (int j = 0; j < kPanel; ++j) to[j] = at[row][0] * x0[j] + at[row][1] * x1[j] + at[row][2] * x2[j];
-  }
-};
+// to = row . (x0, x1, x2)
+void combine(const double (&row)[3], const double* x0, const double* x1, const double* x2, double* to) {
+  for (int j = 0; j < kPanel; ++j) to[j] = row[0] * x0[j] + row[1] * x1[j] + row[2] * x2[j];
+}
 
 // U = G w G^T for one input channel of a panel's outputs, columns of taps first; w [9][kPanel], U to to[p * plane].
 template <class T>
 void to_planes(const WinogradG& g, const double (*w)[kPanel], T* to, int64_t plane) {
   double half[kPatch][3][kPanel], u[kPanel];
   for (int r = 0; r < kPatch; ++r)
-    for (int k = 0; k < 3; ++k) g.apply(w[k], w[3 + k], w[6 + k], r, half[r][k]);
+    for (int k = 0; k < 3; ++k) combine(g.at[r], w[k], w[3 + k], w[6 + k], half[r][k]);
   for (int p = 0; p < kPlanes; ++p) {
     const auto& row = half[p / kPatch];
-    g.apply(row[0], row[1], row[2], p % kPatch, u);
+    combine(g.at[p % kPatch], row[0], row[1], row[2], u);
     for (int j = 0; j < kPanel; ++j) to[p * plane + j] = static_cast<T>(u[j]);
   }
 }

@@ -10,7 +10,9 @@
 #include "engine/graph/rewrite.h"
 #include "engine/ops.h"
 #include "engine/ops/conv2d_fused.h"
+#include "engine/ops/conv2d_winograd.h"
 #include "quant/placement.h"
+#include "tests/case.h"
 #include "tests/recipe.h"
 
 namespace vitrine {
@@ -193,6 +195,16 @@ TEST(Fuse, BatchNormBeforePaddingStaysBeforeIt) {
     EXPECT_EQ(static_cast<FusedConvAttrs&>(*f.graph.nodes[0].attrs).before, a.pad_h) << "folded into the weights where nothing is padded";
     auto want = embed(m, images(1, 8)), got = embed(f, images(1, 8));
     for (size_t i = 0; i < want.size(); ++i) ASSERT_NEAR(got[i], want[i], 1e-5) << i;
+  }
+}
+
+// Blocks of tiles, and that they are those of the convolution's own gradient: the same numbers in f64 but for roundings.
+TEST(Winograd, TheGradientOfTheWeightsIsThatOfTheConvolution) {
+  for (auto [x, o] : {std::pair{Shape{5, 30, 27, 18}, 33}, {Shape{3, 57, 61, 5}, 7}, {Shape{130, 7, 7, 3}, 4}}) {
+    const Tensor in = Maker(Dtype::f64, 1).uniform(x), g = Maker(Dtype::f64, 2).uniform({x[0], x[1], x[2], o});
+    auto want = conv2d_grad_w(in, g, Conv2dAttrs(1, 1), 3, 3).values(), got = conv2d_winograd_grad_w(in, g).values();
+    ASSERT_EQ(want.size(), got.size());
+    for (size_t i = 0; i < want.size(); ++i) ASSERT_NEAR(got[i], want[i], 1e-10) << x << " " << i;
   }
 }
 
