@@ -249,6 +249,12 @@ void block_barrier(const char* file, int line) {
   wait_as(Fiber::at_block_barrier);
 }
 
+void warp_barrier(uint32_t mask) {
+  CHECK(mask >> lane() & 1, "lane ", lane(), " takes part in a warp's barrier whose mask ", mask, " does not name it");
+  block().running->mask = mask;
+  wait_as(Fiber::at_meeting);
+}
+
 uint64_t meet(uint32_t mask, uint64_t mine, int from) {
   Block& b = block();
   Fiber& f = *b.running;
