@@ -44,11 +44,8 @@ void pack_panels(const ConvShape& s, const T* w, T* panels) {
   });
 }
 
-// U = G w G^T, where the row of G for a point p is (1, p, p^2) / product of p - q over the other finite points q; infinity's is (0, 0, 1).
-template <class T>
-void pack_winograd(const ConvShape& s, const T* w, T* panels) {
+WinogradWeights::WinogradWeights() : g{} {
   const double points[] = {0, kA, -kA, kB, -kB};
-  double g[kPatch][3] = {};
   for (int p = 0; p < 5; ++p) {
     double scale = 1;
     for (int q = 0; q < 5; ++q)
@@ -56,16 +53,16 @@ void pack_winograd(const ConvShape& s, const T* w, T* panels) {
     g[p][0] = 1 / scale, g[p][1] = points[p] / scale, g[p][2] = points[p] * points[p] / scale;
   }
   g[5][2] = 1;
+}
+
+template <class T>
+void pack_winograd(const ConvShape& s, const T* w, T* panels) {
+  const WinogradWeights g;
   const int64_t per_plane = chunk_count(s.o, kPanel), plane = per_plane * s.c * kPanel;
   parallel_for(per_plane * kPanel, 1, [&](int64_t o, int64_t) {
     T* to = panels + (o / kPanel * s.c) * kPanel + o % kPanel;
     for (int64_t i = 0; i < s.c; ++i, to += kPanel)
-      for (int p = 0; p < kPlanes; ++p) {
-        double sum = 0;
-        for (int k = 0; k < 9 && o < s.o; ++k)
-          sum += g[p / kPatch][k / 3] * g[p % kPatch][k % 3] * static_cast<double>(w[(o * 9 + k) * s.c + i]);
-        to[p * plane] = static_cast<T>(sum);
-      }
+      for (int p = 0; p < kPlanes; ++p) to[p * plane] = o < s.o ? static_cast<T>(g.at(p, w + o * 9 * s.c + i, s.c)) : T(0);
   });
 }
 template void pack_panels(const ConvShape&, const float*, float*);

@@ -8,6 +8,7 @@
 //             size is no multiple of 4 is continued with zeros.
 // Error of winograd, by measurement 1.5 times that of direct (root mean square); docs/decisions.md, "Winograd".
 #pragma once
+#include "engine/core/host_device.h"
 #include "engine/cpu/conv.h"
 #include "engine/cpu/kernels.h"
 
@@ -34,5 +35,18 @@ template <class T>
 void pack_winograd(const ConvShape&, const T* w, T* panels);
 
 constexpr int64_t kWinogradPlanes = 36;
+
+// G w G^T, where the row of G for a point p is (1, p, p^2) / product of p - q over the other finite points q; infinity's is (0, 0, 1).
+struct WinogradWeights {
+  double g[6][3];
+  WinogradWeights();
+  // One of the 36, of nine weights that lie `step` apart.
+  template <class T>
+  VITRINE_HD double at(int plane, const T* w, int64_t step) const {
+    double sum = 0;
+    for (int k = 0; k < 9; ++k) sum += g[plane / 6][k / 3] * g[plane % 6][k % 3] * static_cast<double>(w[k * step]);
+    return sum;
+  }
+};
 
 }  // namespace vitrine::cpu
