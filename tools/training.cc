@@ -16,6 +16,8 @@ namespace vitrine::tools {
 
 namespace {
 
+Dtype dtype_of(const Model& m) { return m.graph.values[m.graph.inputs.at(0)].meta.dtype; }
+
 // Runs graph(i) on batch i = 1, 2, ...
 void follow(Model& student, const data::Dataset& set, const data::Batches& batches, const char* what,
             const std::function<Graph(int64_t)>& graph) {
@@ -23,7 +25,7 @@ void follow(Model& student, const data::Dataset& set, const data::Batches& batch
   Progress progress(what, static_cast<int64_t>(batches.size()), "batches");
   int64_t i = 0;
   for_each_batch(set, batches, preprocess_of(student), device_of(student), [&](const data::Batch&, const Tensor& pixels) {
-    run(graph(++i), student.tensors, {pixels});
+    run(graph(++i), student.tensors, {pixels.to(dtype_of(student))});
     progress.add(1);
   });
 }
@@ -50,8 +52,8 @@ namespace {
 // What a step minimises, with the state of its terms.
 class Objective {
  public:
-  Objective(const ObjectiveOptions& o, const Model* teacher, int64_t classes, int64_t dim) : options_(o), ekd_(o.ekd) {
-    if (teacher) teacher_ = fused(*teacher);
+  Objective(const ObjectiveOptions& o, const Model* teacher, bool exact, int64_t classes, int64_t dim) : options_(o), ekd_(o.ekd) {
+    if (teacher) teacher_ = fused(*teacher, exact ? Fusion::bits : Fusion::free);
     for (size_t begin = 0; begin <= o.terms.size();) {
       const size_t end = std::min(o.terms.find('+', begin), o.terms.size());
       const std::string term = o.terms.substr(begin, end - begin);
@@ -190,12 +192,12 @@ void fit(Model& network, const Model* teacher, const data::Dataset& set, const E
          const Checkpoint& checkpoint, const AfterStep& after_step) {
   Graph frozen = with_batch_statistics(network.graph), tracking = quant::with_running_ranges(frozen, recipe.ranges);
   if (recipe.clipped) frozen = quant::with_clipped_gradients(frozen), tracking = quant::with_clipped_gradients(tracking);
-  if (device_of(network) == Device::cpu)  // a fusion of equal bits, with kernels for the host only
-    frozen = quant::with_norm_chains(frozen), tracking = quant::with_norm_chains(tracking);
+  if (device_of(network) == Device::cpu)  // forms that win on the host only
+    for (Graph* g : {&frozen, &tracking}) *g = quant::with_norm_chains(recipe.exact ? *g : with_winograd(*g));
   auto optimiser = make_optimiser(network, recipe);
   const auto labels = data::labels(set);
   const int64_t classes = labels.empty() ? 0 : *std::max_element(labels.begin(), labels.end()) + 1;
-  Objective objective(recipe.objective, teacher, classes, network.graph.values[network.graph.outputs.at(0)].meta.shape[1]);
+  Objective objective(recipe.objective, teacher, recipe.exact, classes, network.graph.values[network.graph.outputs.at(0)].meta.shape[1]);
   int64_t done = 0, step = 0;
   if (checkpoint.resume && std::filesystem::exists(checkpoint.file)) done = load(checkpoint, network.tensors, *optimiser, objective);
 
@@ -210,7 +212,8 @@ void fit(Model& network, const Model* teacher, const data::Dataset& set, const E
     const int64_t skip = std::clamp<int64_t>(done - step, 0, static_cast<int64_t>(batches.size()));
     batches.erase(batches.begin(), batches.begin() + skip);
     step += skip;
-    for_each_batch(set, batches, preprocess_of(network), device_of(network), [&](const data::Batch& b, const Tensor& pixels) {
+    for_each_batch(set, batches, preprocess_of(network), device_of(network), [&](const data::Batch& b, const Tensor& floats) {
+      const Tensor pixels = floats.to(dtype_of(network));
       StepMetrics m{.step = ++step, .epoch = epoch, .lr = nn::learning_rate(recipe.schedule, step - 1, total), .images = b.n};
       Tensor embedding = run(step <= recipe.track_steps ? tracking : frozen, network.tensors, {pixels})[0];
       Tensor loss = objective(embedding, pixels, b.labels, m);

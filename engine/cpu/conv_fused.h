@@ -8,7 +8,6 @@
 //             size is no multiple of 4 is continued with zeros.
 // Error of winograd, by measurement 1.5 times that of direct (root mean square); docs/decisions.md, "Winograd".
 #pragma once
-#include "engine/core/host_device.h"
 #include "engine/cpu/conv.h"
 #include "engine/cpu/kernels.h"
 
@@ -28,25 +27,13 @@ struct FusedConv {
 void conv2d_fused(const FusedConv<float>&);
 void conv2d_fused(const FusedConv<double>&);
 
-// w as in conv.h to panels. Winograd's are computed in f64 and rounded once.
+// w as in conv.h to panels. Winograd's are computed in f64 and rounded once; mirrored, w is [C][3][3][O] and output o has for input i and
+// tap (ky, kx) the weight w[i][2 - ky][2 - kx][o]: what conv2d's gradient for x multiplies with.
 template <class T>
 void pack_panels(const ConvShape&, const T* w, T* panels);
 template <class T>
-void pack_winograd(const ConvShape&, const T* w, T* panels);
+void pack_winograd(const ConvShape&, const T* w, T* panels, bool mirrored = false);
 
 constexpr int64_t kWinogradPlanes = 36;
-
-// G w G^T, where the row of G for a point p is (1, p, p^2) / product of p - q over the other finite points q; infinity's is (0, 0, 1).
-struct WinogradWeights {
-  double g[6][3];
-  WinogradWeights();
-  // One of the 36, of nine weights that lie `step` apart.
-  template <class T>
-  VITRINE_HD double at(int plane, const T* w, int64_t step) const {
-    double sum = 0;
-    for (int k = 0; k < 9; ++k) sum += g[plane / 6][k / 3] * g[plane % 6][k % 3] * static_cast<double>(w[k * step]);
-    return sum;
-  }
-};
 
 }  // namespace vitrine::cpu
