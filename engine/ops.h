@@ -2,8 +2,9 @@
 // Images are N,H,W,C; "per channel" is along the last axis. All are differentiable unless it says otherwise.
 #pragma once
 #include "engine/core/op.h"
-#include "engine/ops/conv2d.h"  // conv2d, conv2d_grad_x, conv2d_grad_w
-#include "engine/ops/matmul.h"  // matmul
+#include "engine/ops/conv2d.h"        // conv2d, conv2d_grad_x, conv2d_grad_w
+#include "engine/ops/conv2d_fused.h"  // conv2d_fused, conv2d_pack: for inference, not differentiable
+#include "engine/ops/matmul.h"        // matmul
 
 namespace vitrine {
 
@@ -25,11 +26,13 @@ Tensor max(const Tensor& x, Shape axes = {}, bool keep = false);
 Tensor expand(const Tensor& x, Shape shape);  // numpy's broadcast_to
 Tensor sum_to(const Tensor& x, Shape shape);  // undoes expand: sums over the axes that were broadcast
 
-Tensor reshape(const Tensor& x, Shape shape);                            // a view; 0 copies the extent of x, one -1 is inferred
-Tensor flatten(const Tensor& x);                                         // N,... -> N,rest
-Tensor transpose(const Tensor& x, Shape order);                          // axis i of the result is axis order[i] of x
-Tensor gather(const Tensor& x, const Tensor& index);                     // rows x[index[i]]; index i64 [n]
-Tensor scatter_add(const Tensor& g, const Tensor& index, int64_t rows);  // undoes gather: out[index[i]] += g[i], i ascending
+Tensor reshape(const Tensor& x, Shape shape);                             // a view; 0 copies the extent of x, one -1 is inferred
+Tensor flatten(const Tensor& x);                                          // N,... -> N,rest
+Tensor transpose(const Tensor& x, Shape order);                           // axis i of the result is axis order[i] of x
+Tensor concat(const Tensors& parts, int64_t axis);                        // one after the other; -1: along the channels
+Tensor slice(const Tensor& x, int64_t axis, int64_t begin, int64_t end);  // the indices [begin, end) of an axis
+Tensor gather(const Tensor& x, const Tensor& index);                      // rows x[index[i]]; index i64 [n]
+Tensor scatter_add(const Tensor& g, const Tensor& index, int64_t rows);   // undoes gather: out[index[i]] += g[i], i ascending
 
 struct Sorted {
   Tensor values, index;

@@ -29,28 +29,14 @@ size_t utf8_length(std::string_view text) {
   return code < kSmallest[length] || code > 0x10FFFF || surrogate ? 0 : length;
 }
 
-void check_text(std::string_view line, const std::string& file, int number) {
+void check_text(std::string_view line, const std::string& where) {
   for (size_t i = 0; i < line.size();) {
     auto byte = static_cast<uint8_t>(line[i]);
-    CHECK((byte >= 0x20 || byte == '\t') && byte != 0x7F, file, ":", number, ": control byte ", int{byte}, " at column ", i + 1,
-          ", expected text");
+    CHECK((byte >= 0x20 || byte == '\t') && byte != 0x7F, where, "control byte ", int{byte}, " at column ", i + 1, ", expected text");
     size_t length = utf8_length(line.substr(i));
-    CHECK(length > 0, file, ":", number, ": byte ", int{byte}, " at column ", i + 1, " is not UTF-8, expected UTF-8 text");
+    CHECK(length > 0, where, "byte ", int{byte}, " at column ", i + 1, " is not UTF-8, expected UTF-8 text");
     i += length;
   }
-}
-
-Line split_fields(std::string_view text, const std::string& file, int number) {
-  constexpr std::string_view kSeparators = " \t";
-  Line line{.number = number, .count = 0, .fields = {}};
-  for (size_t begin = text.find_first_not_of(kSeparators); begin != text.npos;) {
-    size_t end = std::min(text.find_first_of(kSeparators, begin), text.size());
-    CHECK(line.count < kMaxFields, file, ":", number, ": more than ", kMaxFields, " fields, expected at most ", kMaxFields);
-    CHECK(end - begin <= kMaxFieldBytes, file, ":", number, ": a field of ", end - begin, " bytes, expected at most ", kMaxFieldBytes);
-    line.fields[line.count++] = text.substr(begin, end - begin);
-    begin = text.find_first_not_of(kSeparators, end);
-  }
-  return line;
 }
 
 }  // namespace
@@ -69,6 +55,20 @@ std::string read_text(const std::string& path) {
   return text;
 }
 
+int split_fields(std::string_view line, const std::string& where, std::span<std::string_view> fields) {
+  constexpr std::string_view kSeparators = " \t";
+  check_text(line, where);
+  size_t count = 0;
+  for (size_t begin = line.find_first_not_of(kSeparators); begin != line.npos;) {
+    size_t end = std::min(line.find_first_of(kSeparators, begin), line.size());
+    CHECK(count < fields.size(), where, "more than ", fields.size(), " fields, expected at most ", fields.size());
+    CHECK(end - begin <= kMaxFieldBytes, where, "a field of ", end - begin, " bytes, expected at most ", kMaxFieldBytes);
+    fields[count++] = line.substr(begin, end - begin);
+    begin = line.find_first_not_of(kSeparators, end);
+  }
+  return static_cast<int>(count);
+}
+
 std::vector<Line> split_lines(std::string_view text, const std::string& file) {
   constexpr std::string_view kByteOrderMark = "\xEF\xBB\xBF";
   if (text.starts_with(kByteOrderMark)) text.remove_prefix(kByteOrderMark.size());
@@ -78,8 +78,8 @@ std::vector<Line> split_lines(std::string_view text, const std::string& file) {
     std::string_view row = text.substr(0, end);
     text.remove_prefix(end == text.npos ? text.size() : end + 1);
     if (row.ends_with('\r')) row.remove_suffix(1);
-    check_text(row, file, number);
-    Line line = split_fields(row, file, number);
+    Line line{.number = number, .count = 0, .fields = {}};
+    line.count = split_fields(row, cat(file, ":", number, ": "), line.fields);
     if (line.count > 0) lines.push_back(line);
     CHECK(lines.size() <= kMaxListLines, file, ":", number, ": more than ", kMaxListLines, " lines, expected a list of pairs");
   }
@@ -95,7 +95,7 @@ int parse_number(std::string_view field, int low, int high, const std::string& w
   return value;
 }
 
-void check_path(std::string_view path, const std::string& where) {
+bool is_inside(std::string_view path) {
   bool inside = !path.empty() && path.find('\\') == path.npos;
   for (size_t begin = 0; inside && begin <= path.size();) {
     size_t end = std::min(path.find('/', begin), path.size());
@@ -103,7 +103,11 @@ void check_path(std::string_view path, const std::string& where) {
     inside = !component.empty() && component != "." && component != "..";
     begin = end + 1;
   }
-  CHECK(inside, where, excerpt(path), ", expected a relative path that stays inside its directory");
+  return inside;
+}
+
+void check_path(std::string_view path, const std::string& where) {
+  CHECK(is_inside(path), where, excerpt(path), ", expected a relative path that stays inside its directory");
 }
 
 std::string excerpt(std::string_view text) {

@@ -3,6 +3,7 @@
 //   FILE:LINE: what was found, what was expected
 #pragma once
 #include <array>
+#include <span>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -27,12 +28,16 @@ std::string read_text(const std::string& path);
 // The fields are views into `text`. `file` is the name that errors carry.
 std::vector<Line> split_lines(std::string_view text, const std::string& file);
 
+// One line's fields, checked as above, into `fields`; how many there were. Error for more than fit. `where` is "FILE:LINE: ".
+int split_fields(std::string_view line, const std::string& where, std::span<std::string_view> fields);
+
 // Decimal digits only, low <= value <= high; `where` ("FILE:LINE: ") begins the error.
 int parse_number(std::string_view field, int low, int high, const std::string& where);
 bool is_number(std::string_view field);
 
 // A path that stays inside its directory: relative, '/' between components, no empty, "." or ".." component, no backslash.
-void check_path(std::string_view path, const std::string& where);
+bool is_inside(std::string_view path);
+void check_path(std::string_view path, const std::string& where);  // Error unless is_inside
 
 // 'text', cut to a readable length, for error messages. (Not named quoted: std::quoted would win for a std::string.)
 std::string excerpt(std::string_view text);

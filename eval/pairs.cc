@@ -1,13 +1,13 @@
 #include "eval/pairs.h"
 
 #include <algorithm>
+#include <array>
 #include <cstdio>
 #include <filesystem>
-#include <unordered_map>
-#include <unordered_set>
 
 #include "engine/core/error.h"
 #include "eval/lines.h"
+#include "eval/pair_builder.h"
 
 namespace vitrine::eval {
 namespace {
@@ -16,6 +16,18 @@ constexpr int kMaxFolds = 1000;
 constexpr int kMaxPairsPerClass = 100'000;  // in one fold: keeps every product of counts far inside an int64
 constexpr int kMaxImageNumber = 999'999;
 constexpr int kCplfwFolds = 10;
+constexpr int kContiguousFolds = 10;  // of a list without any: kFolds of verify.h
+
+// Contiguous blocks of one class in file order, whatever lies between its pairs.
+void deal_out(PairList& list, bool same) {
+  auto in_class = [same](const Pair& pair) { return pair.same == same; };
+  auto count = std::count_if(list.pairs.begin(), list.pairs.end(), in_class);
+  auto fold = contiguous_folds(count, list.folds);
+  size_t next = 0;
+  for (Pair& pair : list.pairs) {
+    if (in_class(pair)) pair.fold = fold[next++];
+  }
+}
 
 // One list being read. A format's function adds the pairs in file order, then gives out the folds; whatever a format leaves
 // unchecked (paths, repetitions, balance) is checked where all of them pass.
@@ -118,9 +130,9 @@ class Parser {
       if (calfw && label > 0) list_.pairs.back().fold = label - 1;
       if (calfw) list_.folds = std::max(list_.folds, label);
     }
-    deal_out(false);
-    if (!calfw) deal_out(true);
-    check_balance();
+    deal_out(list_, false);
+    if (!calfw) deal_out(list_, true);
+    check_balance(list_, file_);
   }
 
   void check_even(size_t first) const {
@@ -128,22 +140,8 @@ class Parser {
   }
 
   void add(int line, const std::string& a, const std::string& b, bool same) {
-    check_path(a, at(line));
-    check_path(b, at(line));
-    CHECK(a != b, at(line), excerpt(a), " paired with itself, expected two images");
-    // (a, b) and (b, a) are one comparison; counting it twice would pretend to more evidence than there is.
-    Pair pair{.a = image_index(a), .b = image_index(b), .same = same, .fold = 0};
-    auto [low, high] = std::minmax(pair.a, pair.b);
-    bool fresh = seen_.insert(static_cast<uint64_t>(low) << 32 | static_cast<uint64_t>(high)).second;
-    CHECK(fresh, at(line), excerpt(a), " and ", excerpt(b), " again, expected every pair once");
-    list_.pairs.push_back(pair);
+    builder_.add(file_, line, a, b, same);
     pair_lines_.push_back(line);
-  }
-
-  int image_index(const std::string& path) {
-    auto [place, fresh] = index_.try_emplace(path, static_cast<int>(list_.images.size()));
-    if (fresh) list_.images.push_back(path);
-    return place->second;
   }
 
   // Blocks of per_class same, then per_class different pairs. A list without counts (0, 0) shows them by its first run of same pairs.
@@ -168,33 +166,11 @@ class Parser {
     list_.folds = folds;
   }
 
-  // Contiguous blocks of one class in file order, whatever lies between its pairs.
-  void deal_out(bool same) {
-    auto in_class = [same](const Pair& pair) { return pair.same == same; };
-    auto count = std::count_if(list_.pairs.begin(), list_.pairs.end(), in_class);
-    auto fold = contiguous_folds(count, list_.folds);
-    size_t next = 0;
-    for (Pair& pair : list_.pairs) {
-      if (in_class(pair)) pair.fold = fold[next++];
-    }
-  }
-
-  void check_balance() const {
-    std::vector<int64_t> count[2] = {std::vector<int64_t>(list_.folds), std::vector<int64_t>(list_.folds)};
-    for (const Pair& pair : list_.pairs) ++count[pair.same][pair.fold];
-    for (int fold = 0; fold < list_.folds; ++fold) {
-      int64_t same = count[1][fold], different = count[0][fold];
-      CHECK(same == different && same > 0, file_, ": fold ", fold + 1, " of ", list_.folds, " has ", same, " same and ", different,
-            " different pairs, expected as many of each");
-    }
-  }
-
   const std::string& file_;
   std::vector<Line> lines_;
-  PairList list_;
+  PairBuilder builder_;
+  PairList& list_ = builder_.list;
   std::vector<int> pair_lines_;  // last line of each pair, for errors
-  std::unordered_map<std::string, int> index_;
-  std::unordered_set<uint64_t> seen_;
 };
 
 }  // namespace
@@ -212,6 +188,25 @@ PairList consecutive_pairs(const std::string& name, const std::vector<bool>& sam
     list.pairs.push_back({.a = a, .b = a + 1, .same = same[i], .fold = 0});
   }
   return list;
+}
+
+void deal_out_by_class(PairList& list, int folds) {
+  list.folds = folds;
+  for (bool same : {false, true}) deal_out(list, same);
+}
+
+void check_classes(const PairList& list, const std::string& file) {
+  const int folds = list.folds > 0 ? list.folds : kContiguousFolds;
+  const auto contiguous = contiguous_folds(static_cast<int64_t>(list.pairs.size()), folds);
+  std::vector<std::array<bool, 2>> has(folds, {false, false});
+  for (size_t i = 0; i < list.pairs.size(); ++i) has[list.folds > 0 ? list.pairs[i].fold : contiguous[i]][list.pairs[i].same] = true;
+  for (bool same : {true, false}) {
+    std::string lacking;
+    for (int fold = 0; fold < folds; ++fold)
+      if (!has[fold][same]) lacking += cat(lacking.empty() ? "" : ", ", fold + 1);
+    CHECK(lacking.empty(), file, ": no ", same ? "same" : "different", " pair in fold ", lacking, " of ", folds,
+          ", expected both classes in every fold (folds by class deal either class out)");
+  }
 }
 
 std::vector<int> contiguous_folds(int64_t n, int folds) {

@@ -42,8 +42,22 @@ PairList read_pairs(const std::string& path, PairFormat format = PairFormat::kAu
 // The same for a text in memory; `file` names it in errors and gives PairList::name.
 PairList parse_pairs(std::string_view text, const std::string& file, PairFormat format = PairFormat::kAuto);
 
+// Celebrities in Frontal-Profile (Sengupta et al., WACV 2016): frontal-frontal or frontal-profile pairs of the data set as distributed.
+// `root` has Protocol/Pair_list_F.txt and _P.txt ("index path", the path relative to Protocol or to root) and
+// Protocol/Split/{FF,FP}/01..10/{same,diff}.txt ("i,j": FF means image i and j of F, FP image i of F and j of P). Images are relative to
+// root; folds are the ten folders. Throws Error as read_pairs.
+enum class CfpKind { kFrontalFrontal, kFrontalProfile };
+PairList read_cfp(const std::string& root, CfpKind kind);
+
 // Pair i = images 2i and 2i+1, without folds: the order of an InsightFace .bin file. The images are named "0", "1", ...
 PairList consecutive_pairs(const std::string& name, const std::vector<bool>& same);
+
+// Folds of a list without any: contiguous blocks of either class, so that each has both. A .bin file that holds all same pairs first
+// (the order of CALFW's and CPLFW's lists) cannot be cut into contiguous folds.
+void deal_out_by_class(PairList& list, int folds);
+
+// Error that names the folds (the list's own, or ten contiguous ones) that lack a class: no threshold can be judged on them.
+void check_classes(const PairList& list, const std::string& file);
 
 // Fold of each of n items cut into contiguous runs, the first n % folds of them one longer (scikit-learn's KFold without shuffling).
 std::vector<int> contiguous_folds(int64_t n, int folds);

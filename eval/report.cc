@@ -1,14 +1,14 @@
 #include "eval/report.h"
 
 #include <algorithm>
-#include <array>
 #include <cstdio>
+
+#include "engine/core/error.h"
 
 namespace vitrine::eval {
 namespace {
 
-constexpr size_t kColumns = 7;
-using Cells = std::array<std::string, kColumns>;
+using Cells = std::vector<std::string>;
 
 template <class... Numbers>
 std::string format(const char* pattern, Numbers... numbers) {
@@ -30,28 +30,41 @@ Cells cells(const ReportRow& row) {
   return {row.benchmark,
           std::to_string(r.pairs),
           std::to_string(r.correct),
-          format("%.2f", 100 * r.accuracy),
-          format("%.2f-%.2f", 100 * interval.low, 100 * interval.high),
-          format("%.2f", 100 * r.std),
+          percent(r.accuracy),
+          cat(percent(interval.low), "-", percent(interval.high)),
+          percent(r.std),
           threshold_range(r.folds)};
 }
 
 }  // namespace
 
 std::string report_table(const std::vector<ReportRow>& rows) {
-  std::vector<Cells> table = {{"benchmark", "pairs", "correct", "accuracy %", "95 % interval", "std %", "thresholds"}};
+  std::vector<Cells> table;
   for (const ReportRow& row : rows) table.push_back(cells(row));
-  std::array<size_t, kColumns> width{};
-  for (const Cells& line : table) {
-    for (size_t c = 0; c < kColumns; ++c) width[c] = std::max(width[c], line[c].size());
-  }
+  return aligned({"benchmark", "pairs", "correct", "accuracy %", "95 % interval", "std %", "thresholds"}, table);
+}
+
+std::string aligned(const Cells& header, const std::vector<Cells>& rows, size_t left) {
+  std::vector<size_t> width(header.size());
+  const auto for_all = [&](auto use) {
+    use(header);
+    for (const Cells& line : rows) use(line);
+  };
+  for_all([&](const Cells& line) {
+    for (size_t c = 0; c < width.size(); ++c) width[c] = std::max(width[c], line.at(c).size());
+  });
   std::string text;
-  for (const Cells& line : table) {
-    text += line[0] + std::string(width[0] - line[0].size(), ' ');  // names to the left, numbers to the right
-    for (size_t c = 1; c < kColumns; ++c) text += std::string(2 + width[c] - line[c].size(), ' ') + line[c];
+  for_all([&](const Cells& line) {
+    for (size_t c = 0; c < width.size(); ++c) {
+      const std::string blank(width[c] - line[c].size(), ' ');
+      text += (c > 0 ? "  " : "") + (c < left ? line[c] + blank : blank + line[c]);
+    }
+    text.erase(text.find_last_not_of(' ') + 1);
     text += '\n';
-  }
+  });
   return text;
 }
+
+std::string percent(double rate, const char* pattern) { return format(pattern, 100 * rate); }
 
 }  // namespace vitrine::eval

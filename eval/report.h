@@ -16,4 +16,9 @@ struct ReportRow {
 // deviation of the folds in %, and the range of the folds' thresholds. A title line comes first; each line ends in "\n".
 std::string report_table(const std::vector<ReportRow>& rows);
 
+// Columns as wide as their widest cell; the first `left` to the left, the others to the right. Every row has as many cells as the header.
+std::string aligned(const std::vector<std::string>& header, const std::vector<std::vector<std::string>>& rows, size_t left = 1);
+
+std::string percent(double rate, const char* pattern = "%.2f");  // 0.99133 -> "99.13"
+
 }  // namespace vitrine::eval

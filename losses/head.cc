@@ -59,8 +59,8 @@ Tensor Head::rows_of(const Tensor& all, Device device) const {
 }
 
 void Head::put_rows(Tensor& all, const Tensor& rows) const {
+  if (index_.empty()) return all.assign(rows.to(all.device()));
   Tensor host = rows.to(Device::cpu);
-  if (index_.empty()) return all.assign(host);
   auto* to = static_cast<float*>(all.mutate().data);
   for (size_t i = 0; i < index_.size(); ++i)
     std::memcpy(to + index_[i] * options_.dim, host.data<float>() + i * options_.dim, options_.dim * sizeof(float));
@@ -83,6 +83,8 @@ Tensor Head::operator()(const Tensor& embedding, const std::vector<int64_t>& lab
     index_ = sampled_classes(own, options_.classes, std::max<int64_t>(1, count), options_.seed, static_cast<uint64_t>(step));
     for (int64_t& label : own) label = std::ranges::lower_bound(index_, label) - index_.begin();
   }
+  if (index_.empty())  // all rows move in each step, so they stay where they are used
+    for (const char* name : {"head.weight", "head.velocity"}) tensors_[name] = tensors_[name].to(device);
   {
     NoGrad quiet;
     rows_ = rows_of(tensors_["head.weight"], device);

@@ -7,6 +7,7 @@
 #include <sstream>
 
 #include "engine/core/rng.h"
+#include "engine/ops/shapes.h"
 #include "nn/iresnet.h"
 #include "nn/mobilefacenet.h"
 
@@ -130,7 +131,7 @@ std::vector<std::string> trainable(const Model& m) {
   }
   std::vector<std::string> names;
   for (Id id : m.graph.named(Value::Kind::parameter))
-    if (!frozen.count(m.graph.values[id].name)) names.push_back(m.graph.values[id].name);
+    if (const Value& v = m.graph.values[id]; !frozen.count(v.name) && is_float(v.meta.dtype)) names.push_back(v.name);
   return names;
 }
 

@@ -34,7 +34,7 @@ Model from_state_dict(const io::StateDict&, const std::string& source);
 // A file (.safetensors, .pth/.pt/.ckpt, .onnx, by content) or a network's name with seeded random weights.
 Model open_model(const std::string& path_or_name, uint64_t seed = 1);
 
-// Parameters that an optimiser may change: all but those in info["frozen"].
+// Parameters that an optimiser may change: floats, all but those in info["frozen"].
 std::vector<std::string> trainable(const Model&);
 
 }  // namespace vitrine::nn

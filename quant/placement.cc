@@ -10,6 +10,7 @@
 
 #include "engine/graph/rewrite.h"
 #include "engine/ops/matmul.h"
+#include "quant/lower.h"
 #include "quant/ops/fake_quant.h"
 
 namespace vitrine::quant {
@@ -41,13 +42,14 @@ class Placer {
 
   // Readers before what they read, so that all demands on a value are known when its own node comes.
   void integer() {
+    read_from_accumulators();
     std::map<Id, int> readers;
     auto demand = [&](Id v, int64_t bits) { grids_[v] = std::max(grids_[v], bits); };
     for (auto n = from_.nodes.rbegin(); n != from_.nodes.rend(); ++n) {
       bool layer = is_layer(from_, *n), both = joins(from_, *n) || (is(*n, {"matmul"}) && !layer), view = is(*n, {"reshape", "transpose"});
       if (layer || is(*n, {"sum"})) demand(n->in[0], layer ? bits_of(*n).act_bits : spec_.act_bits);
       for (Id v : n->in)
-        if (!given(from_, v) && (both || ++readers[v] == 2)) demand(v, spec_.act_bits);
+        if (!given(from_, v) && !accumulated_.count(v) && (both || ++readers[v] == 2)) demand(v, spec_.act_bits);
       if (auto grid = grids_.find(n->out[0]); view && grid != grids_.end()) demand(n->in[0], grid->second), grids_.erase(grid);
     }
     pixels_at_eight_bits();
@@ -55,6 +57,30 @@ class Placer {
   }
 
  private:
+  // One term of each sum need not be stored: the later of those that are a layer's accumulator with bias, BatchNorm and PReLU at most,
+  // which nobody else reads. Integer kernels add the other term there.
+  void read_from_accumulators() {
+    std::map<Id, int> readers;
+    for (const GraphNode& n : from_.nodes)
+      for (Id id : n.in) ++readers[id];
+    for (Id id : from_.outputs) ++readers[id];
+    std::set<Id> affine, bent;  // accumulators, before and behind PReLU
+    for (const GraphNode& n : from_.nodes) {
+      const Id x = n.in[0], y = n.out[0];
+      if (is(n, {"add"}) && joins(from_, n)) {
+        for (Id term : {std::max(x, n.in[1]), std::min(x, n.in[1])})
+          if (x != n.in[1] && (affine.count(term) || bent.count(term))) {
+            accumulated_.insert(term);
+            break;
+          }
+      }
+      if (readers[y] != 1) continue;
+      const bool bias = is(n, {"add"}) && !joins(from_, n);
+      if (is_layer(from_, n) || ((bias || is(n, {"batch_norm"})) && (affine.count(x) || (bias && affine.count(n.in[1]))))) affine.insert(y);
+      if (is(n, {"prelu"}) && affine.count(x)) bent.insert(y);
+    }
+  }
+
   void place(bool slopes) {
     student_.graph = rewrite(from_, [&](Graph& g, const GraphNode& n, std::vector<Id> in) {
       for (size_t k = 0; k < in.size(); ++k)
@@ -109,7 +135,7 @@ class Placer {
     while (student_.tensors.count(name + ".range")) name += "_";
     Dtype d = g.values[x].meta.dtype;
     Id range = g.add_value(Value::Kind::buffer, name + ".range", Meta{{2}, d});
-    student_.tensors[name + ".range"] = Tensor::from({2}, start).to(d);
+    student_.tensors[name + ".range"] = Tensor::from({2}, start).to(d).to(device_of(student_));
     return g.add_node(op_named("fake_quant"), a, {x, range})[0];
   }
   // The code of pixel p is p - mean, rounded. With a fraction in the mean the range is widened a little: rounding must not meet ties, which
@@ -137,12 +163,14 @@ class Placer {
   const GraphNode *first_ = nullptr, *last_ = nullptr;
   std::map<std::string, int> numbers_;
   std::map<Id, Id> images_;
+  std::set<Id> accumulated_;
   std::set<std::string> unused_;
 };
 
 Model quantized(const Model& teacher, const QuantSpec& spec, const char* scheme, void (Placer::*place)()) {
   Census before = census(teacher.graph);
-  CHECK(before.activations + before.convolutions + before.matrices == 0, "the model is quantized already");
+  const bool fresh = before.activations + before.convolutions + before.matrices == 0 && !is_packed(teacher.graph);
+  CHECK(fresh, "the model is quantized already");
   Model student = clone(teacher);
   Placer placer(teacher, spec, student);
   (placer.*place)();

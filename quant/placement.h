@@ -31,7 +31,8 @@ Model quantface(const Model& teacher, const QuantSpec&);
 
 // The placement of integer kernels: weights as above, and every value that such a kernel stores lies on a grid: what a convolution, a
 // matrix, a sum over pixels or an operation on two computed values reads, and what two nodes read. What lies between (bias, BatchNorm,
-// PReLU with float slopes) is a function of one accumulator per channel and belongs to the requantization. A range that several layers
+// PReLU with float slopes, the addition of a stored value) is a function of one accumulator and belongs to the requantization: so one
+// term of a sum has no grid where it comes straight from a layer. A range that several layers
 // read has the most bits any of them wants. The image's grid is that of its pixels (8 bits, info["mean"] and ["std"]) and is not tracked;
 // where the pixels lie half-way between codes (mean 127.5), they move inwards by half a grey level.
 Model integer(const Model& teacher, const QuantSpec&);

@@ -1,10 +1,13 @@
 #include "tools/benchmarks.h"
 
+#include <algorithm>
+#include <cctype>
 #include <filesystem>
 #include <fstream>
 #include <map>
 #include <optional>
 
+#include "data/bin_set.h"
 #include "nn/io/npy.h"
 #include "tools/files.h"
 #include "tools/inference.h"
@@ -15,20 +18,34 @@ namespace {
 namespace fs = std::filesystem;
 
 struct Known {
-  const char *name, *list;
+  const char *name, *list, *bin;
   eval::PairFormat format;
 };
 constexpr Known kKnown[] = {
-    {"lfw", "pairs.txt", eval::PairFormat::kLfw},
-    {"sllfw", "pair_SLLFW.txt", eval::PairFormat::kSllfw},
-    {"calfw", "pairs_CALFW.txt", eval::PairFormat::kCalfw},
-    {"cplfw", "pairs_CPLFW.txt", eval::PairFormat::kCplfw},
+    {"lfw", "pairs.txt", "lfw.bin", eval::PairFormat::kLfw},
+    {"sllfw", "pair_SLLFW.txt", "sllfw.bin", eval::PairFormat::kSllfw},
+    {"calfw", "pairs_CALFW.txt", "calfw.bin", eval::PairFormat::kCalfw},
+    {"cplfw", "pairs_CPLFW.txt", "cplfw.bin", eval::PairFormat::kCplfw},
+    {"cfp-ff", "Protocol", "cfp_ff.bin", eval::PairFormat::kAuto},
+    {"cfp-fp", "Protocol", "cfp_fp.bin", eval::PairFormat::kAuto},
+    {"agedb", "", "agedb_30.bin", eval::PairFormat::kAuto},  // its own list is a MATLAB file
 };
 
-std::string list_beside(const std::string& data_dir, const std::string& list) {
-  for (fs::path dir : {fs::path(data_dir), fs::path(data_dir).parent_path(), fs::path(data_dir) / ".."})
-    if (fs::exists(dir / list)) return (dir / list).string();
-  throw Error(cat(list, ": found neither in ", data_dir, " nor beside it; name it with --pairs FILE"));
+// Where the files of a benchmark may lie: in the folder named, or in one of the benchmark's name there.
+std::vector<fs::path> folders(const std::string& data_dir, const std::string& name) {
+  std::string upper = name;
+  for (char& c : upper) c = static_cast<char>(std::toupper(static_cast<unsigned char>(c)));
+  return {data_dir, fs::path(data_dir) / name, fs::path(data_dir) / upper};
+}
+
+std::string find_file(const Known& known, const std::string& data_dir) {
+  auto dirs = folders(data_dir, known.name);
+  dirs.push_back(fs::path(data_dir) / "..");
+  for (const char* file : {known.list, known.bin})
+    for (const fs::path& dir : dirs)
+      if (*file && fs::exists(dir / file)) return (dir / file).lexically_normal().string();
+  throw Error(cat(*known.list ? cat(known.list, " or ") : "", known.bin, ": not in ", data_dir, ", ",
+                  (fs::path(data_dir) / known.name).string(), " or beside it; name it with --pairs FILE"));
 }
 
 // A list names .jpg files; aligned crops may be .png.
@@ -61,44 +78,64 @@ Benchmark synthetic_benchmark(data::PairKind kind, uint64_t seed, int64_t pairs)
   return b;
 }
 
-Benchmark open_benchmark(const std::string& spec, const std::string& data_dir, const std::string& list_file, uint64_t seed) {
+Benchmark open_bin(const std::string& name, const std::string& file, bool folds_by_class) {
+  auto set = std::make_shared<data::BinSet>(file);
+  eval::PairList pairs = eval::consecutive_pairs(name, set->same);
+  if (folds_by_class) eval::deal_out_by_class(pairs, eval::kFolds);
+  eval::check_classes(pairs, file);
+  return {name, file, std::move(pairs), std::move(set)};
+}
+
+Benchmark open_benchmark(const std::string& spec, const Where& where, uint64_t seed) {
   for (data::PairKind kind : data::kPairKinds)
     if (spec == data::pair_list_name(kind)) return synthetic_benchmark(kind, seed);
-  size_t equals = spec.find('=');
-  std::string name = spec.substr(0, equals), file = equals == std::string::npos ? list_file : spec.substr(equals + 1);
-  for (auto& known : kKnown) {
-    if (name != known.name) continue;
-    bool own_name = file.empty();
-    if (own_name) {
-      CHECK(!data_dir.empty(), name, ": name its list with --pairs FILE");
-      file = list_beside(data_dir, known.list);
-    }
-    return {name, file, eval::read_pairs(file, own_name ? known.format : eval::PairFormat::kAuto), {}};
+  const size_t equals = spec.find('=');
+  const std::string name = spec.substr(0, equals);
+  std::string file = equals == std::string::npos ? where.list : spec.substr(equals + 1);
+  auto format = eval::PairFormat::kAuto;
+  if (file.empty()) {
+    const auto* known = std::find_if(std::begin(kKnown), std::end(kKnown), [&](auto& k) { return name == k.name; });
+    CHECK(known != std::end(kKnown), "benchmark '", name, "': expected ", kBenchmarkHelp);
+    CHECK(!where.data.empty(), name, ": name its list with --pairs FILE, or its folder with --data DIR");
+    file = find_file(*known, where.data), format = known->format;
   }
-  CHECK(!file.empty(), "benchmark '", name, "': expected lfw, sllfw, calfw, cplfw, one of them behind synthetic-, or NAME=LIST_FILE");
-  return {name, file, eval::read_pairs(file), {}};
+  if (file.ends_with(".bin")) return open_bin(name, file, where.folds_by_class);
+  if (name == "cfp-ff" || name == "cfp-fp") {
+    const std::string root = fs::is_directory(file) ? (fs::path(file) / "..").lexically_normal().string() : file;
+    return {name, file, eval::read_cfp(root, name == "cfp-ff" ? eval::CfpKind::kFrontalFrontal : eval::CfpKind::kFrontalProfile), {}};
+  }
+  return {name, file, eval::read_pairs(file, format), {}};
 }
 
 namespace {
 
-FileSet files_of(const Benchmark& b, const std::string& data_dir) {
-  std::vector<std::string> paths;
-  std::string missing;
-  int64_t lost = 0;
-  for (const std::string& image : b.pairs.images) {
-    paths.push_back(find_image(fs::path(data_dir) / image));
-    if (paths.back().empty() && lost++ == 0) missing = image;
-  }
-  CHECK(lost == 0, b.list_file, ": ", lost, " of ", paths.size(), " images are not below ", data_dir, ", the first is ", missing);
-  return FileSet(paths);
+// The folder that the list's paths start from: the first, in the layouts of the distributed sets, that has the list's first image.
+fs::path image_root(const Benchmark& b, const std::string& data_dir) {
+  for (const fs::path& dir : folders(data_dir, b.name))
+    for (const char* inside : {"", "images", "aligned images", "cfp-dataset"})
+      if (!find_image(dir / inside / b.pairs.images.at(0)).empty()) return dir / inside;
+  return data_dir;
 }
 
 }  // namespace
 
+std::shared_ptr<const data::Dataset> images_of(const Benchmark& b, const std::string& data_dir) {
+  if (b.images) return b.images;
+  const fs::path root = image_root(b, data_dir);
+  std::vector<std::string> paths;
+  std::string missing;
+  int64_t lost = 0;
+  for (const std::string& image : b.pairs.images) {
+    paths.push_back(find_image(root / image));
+    if (paths.back().empty() && lost++ == 0) missing = image;
+  }
+  CHECK(lost == 0, b.list_file, ": ", lost, " of ", paths.size(), " images are not below ", root.string(), ", the first is ", missing);
+  return std::make_shared<FileSet>(paths);
+}
+
 eval::Trials compare_by_model(const Model& model, const Benchmark& b, const std::string& data_dir, bool flip) {
-  std::optional<FileSet> files;
-  if (!b.images) files.emplace(files_of(b, data_dir));
-  const data::Dataset& set = b.images ? *b.images : static_cast<const data::Dataset&>(*files);
+  const auto images = images_of(b, data_dir);
+  const data::Dataset& set = *images;
   Embeddings e = embed(model, set, false, cat("embed ", b.pairs.name));
   std::vector<float> mirrored;
   if (flip) mirrored = embed(model, set, true, cat("embed ", b.pairs.name, " mirrored")).values;

@@ -7,7 +7,9 @@
 #include "engine/core/bytes.h"
 #include "engine/core/device.h"
 #include "engine/core/error.h"
+#include "engine/core/mode.h"
 #include "engine/core/parallel.h"
+#include "engine/core/profile.h"
 #include "tools/run_record.h"
 
 namespace vitrine::tools {
@@ -26,20 +28,34 @@ bool json_on_stdout = false;
 
 void add_common(CLI::App& app, Common& c) {
   app.add_option("--device", c.device, "cpu, cuda or auto")->check(CLI::IsMember({"auto", "cpu", "cuda"}))->capture_default_str();
+  app.add_option("--precision", c.precision, "of convolutions and products on cuda: f32, or inputs rounded to tf32 or bf16")
+      ->check(CLI::IsMember({"f32", "tf32", "bf16"}))
+      ->capture_default_str();
+  app.add_flag("--own-kernels", c.own_kernels, "on cuda: use neither cuDNN nor cuBLAS; the orders of addition are then those of the cpu");
   app.add_option("--threads", c.threads, "threads, 0: one per core")->check(CLI::NonNegativeNumber)->capture_default_str();
   app.add_option("--seed", c.seed, "seed of everything random")->capture_default_str();
   app.add_option("--json", c.json, "write the result as JSON to this file, - for standard output");
+  app.add_flag("--profile", c.profile, "print where the time went, by operator, to standard error");
 }
 
-void prepare(const Common& c) {
+void prepare(Common& c) {
   if (c.device == "cuda") backend(Device::cuda);  // an Error that says why, if there is none
+  const Backend& cuda = backend_state(Device::cuda);
+  if (c.device == "auto") c.device = cuda.state == Backend::State::ready && !cuda.simulated ? "cuda" : "cpu";
+  using Precision = Mode::Precision;
+  mode().precision = c.precision == "tf32" ? Precision::tf32 : c.precision == "bf16" ? Precision::bf16 : Precision::f32;
+  mode().libraries = !c.own_kernels;
+  CHECK(c.precision == "f32" || (c.device == "cuda" && !c.own_kernels), "--precision ", c.precision,
+        ": only with cuDNN and cuBLAS on a cuda device");
   if (c.threads > 0) set_threads(c.threads);
   json_on_stdout = c.json == "-";
 }
 
 void deliver(const Common& c, const Json& result) {
   if (c.json.empty()) return;
-  std::string text = result.dump(2) + "\n";
+  Json whole = result;
+  if (device_of(c) != Device::cpu) whole["device"] = device_text(c), whole["mode"] = mode_text(c);
+  std::string text = whole.dump(2) + "\n";
   if (c.json == "-")
     std::cout << text;
   else
@@ -47,6 +63,16 @@ void deliver(const Common& c, const Json& result) {
 }
 
 }  // namespace
+
+Device device_of(const Common& c) { return c.device == "cuda" ? Device::cuda : Device::cpu; }
+
+std::string device_text(const Common& c) { return device_of(c) == Device::cpu ? "cpu" : cat("cuda: ", backend(Device::cuda).why); }
+
+std::string mode_text(const Common& c) {
+  if (device_of(c) == Device::cpu) return "strict f32, independent of threads";
+  return cat(c.precision == "f32" ? "strict f32" : cat(c.precision, " inputs of convolutions and products, f32 otherwise"), ", ",
+             c.own_kernels ? "our own kernels" : "cuDNN and cuBLAS where they are", ", deterministic");
+}
 
 Command::Command(const char* name, const char* help, Action (*describe)(CLI::App&)) { commands()[name] = {help, describe}; }
 
@@ -72,7 +98,10 @@ int run_command_line(int argc, char** argv) {
   try {
     prepare(common);
     set_command_line(argc, argv);
+    Profile profile;
+    if (common.profile) set_profile(&profile);
     deliver(common, actions.at(app.get_subcommands().front())(common));
+    if (common.profile) std::cerr << profile_table(profile);
     return 0;
   } catch (const std::exception& e) {
     std::cerr << "vitrine: " << e.what() << "\n";

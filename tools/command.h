@@ -5,17 +5,26 @@
 #include <nlohmann/json.hpp>
 #include <string>
 
+#include "engine/core/device.h"
+
 namespace vitrine::tools {
 
 using Json = nlohmann::ordered_json;
 
 // Options that every subcommand takes.
 struct Common {
-  std::string device = "auto";
-  int threads = 0;  // 0: one per core
+  std::string device = "auto";    // cpu or cuda, once a command runs
+  std::string precision = "f32";  // of convolutions and products on cuda
+  bool own_kernels = false;       // on cuda: neither cuDNN nor cuBLAS
+  int threads = 0;                // 0: one per core
   uint64_t seed = 1;
   std::string json;  // file, "-" for standard output, empty: none
+  bool profile = false;
 };
+
+Device device_of(const Common&);
+std::string device_text(const Common&);  // what computes
+std::string mode_text(const Common&);    // what may change bits: precision, libraries
 
 // What a subcommand does when its turn comes; it returns its machine-readable result.
 using Action = std::function<Json(const Common&)>;

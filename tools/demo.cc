@@ -1,16 +1,22 @@
-// vitrine demo: the whole job on faces it renders itself. Trains a small teacher, quantizes it to several widths in several ways, verifies
-// every model on four lists of people that no training saw, prints the paper's Table 1 for it and writes a page to look at.
+// vitrine demo: the whole job on faces it renders itself. Trains a small teacher, prunes it, quantizes it to several widths in several
+// ways, verifies every model on four lists and a small IJB-C of people that no training saw, prints the paper's Table 1 for it and writes
+// a page to look at.
 #include <cmath>
 #include <cstdio>
 #include <map>
 #include <numeric>
 
 #include "data/codec.h"
+#include "engine/graph/fuse.h"
+#include "eval/report.h"
 #include "nn/io/model_file.h"
 #include "nn/network.h"
+#include "prune/importance.h"
+#include "prune/plan.h"
 #include "quant/placement.h"
 #include "tools/benchmarks.h"
 #include "tools/command.h"
+#include "tools/eval_report.h"
 #include "tools/progress.h"
 #include "tools/report.h"
 #include "tools/run_record.h"
@@ -28,11 +34,13 @@ struct Options {
 // What differs between the demo of some minutes and the quick one.
 struct Scale {
   int64_t identities, images, epochs, pairs;
+  int subjects;   // of the small IJB-C
   int64_t adapt;  // identities that students see: little data is the point
   std::vector<std::string> bits;
+  std::string pruned_bits;  // of the network that is both pruned and quantized
 };
-const Scale kFull{600, 10, 6, 800, 160, {"w8a8", "w6a6", "w4a4"}};
-const Scale kQuick{200, 8, 4, 200, 100, {"w4a4"}};
+const Scale kFull{600, 10, 6, 800, 60, 160, {"w8a8", "w6a6", "w4a4"}, "w6a6"};
+const Scale kQuick{200, 8, 4, 200, 24, 100, {"w4a4"}, "w6a6"};
 
 std::vector<int64_t> first(int64_t n) {
   std::vector<int64_t> indices(static_cast<size_t>(n));
@@ -40,7 +48,8 @@ std::vector<int64_t> first(int64_t n) {
   return indices;
 }
 
-constexpr int64_t kSide = 56;  // the teacher's input: a quarter of a crop's pixels
+constexpr int64_t kSide = 56;     // the teacher's input: a quarter of a crop's pixels
+constexpr size_t kIjbTarget = 4;  // FPR 1e-2: the small set has some thousand different pairs
 constexpr const char* kMethods[] = {"none", "mse", "ekd", "ekd+ce"};
 
 struct Row {
@@ -48,6 +57,7 @@ struct Row {
   Sizes size;
   int64_t params = 0, images = 0;
   std::vector<eval::Verification> results;  // a list each
+  IjbResult ijb;
 };
 
 struct Demo {
@@ -59,8 +69,9 @@ struct Demo {
   data::CachedSet train;
   data::SubsetView adapt;
   std::vector<Benchmark> lists;
+  IjbBenchmark ijb;
   std::vector<Row> rows;
-  std::vector<NamedTrials> roc;  // of the first list
+  std::vector<Curve> roc;  // of the first list
 
   Demo(const Options& options, const Common& common)
       : o(options),
@@ -75,23 +86,34 @@ struct Demo {
       b.images = std::make_shared<data::CachedSet>(*pool_.emplace_back(b.images), int64_t{1} << 30);
       lists.push_back(std::move(b));
     }
+    ijb = synthetic_ijb_benchmark(c.seed, scale.subjects);
+    ijb.images = std::make_shared<data::CachedSet>(*pool_.emplace_back(ijb.images), int64_t{1} << 30);
   }
 
   Row measure(const std::string& bits, const std::string& method, const Model& m, int64_t images, uint64_t seed) {
     const int64_t weight_bits = bits == "f32" ? 32 : quant::parse_bits(bits).weight_bits;
-    Row row{bits, method, sizes(m.graph, weight_bits), count(m.graph).params, images, {}};
+    Row row{bits, method, sizes(m.graph, weight_bits), count(m.graph).params, images, {}, {}};
     for (auto& list : lists) {
-      eval::Trials trials = compare_by_model(m, list, "", false);
+      eval::Trials trials = compare_by_model(fused(m), list, "", false);
       row.results.push_back(eval::verify(trials));
       Json line = to_json(list, row.results.back());
       line["bits"] = bits, line["method"] = method, line["seed"] = seed;
       record.metrics(line);
-      if (&list == &lists[0] && seed == c.seed) roc.push_back({cat(bits, " ", method), std::move(trials)});
+      if (&list == &lists[0] && seed == c.seed) roc.push_back(curve_of(cat(bits, " ", method), eval::decide(trials, row.results.back())));
     }
+    IjbOptions options;
+    options.pooling.flip = false;
+    row.ijb = evaluate_ijb(&m, ijb, options, "", c.seed);
+    Json line = to_json(row.ijb);
+    line["bits"] = bits, line["method"] = method, line["seed"] = seed;
+    record.metrics(line);
     return row;
   }
 
   Model teacher();
+  void distil(Model& student, const Model& teacher, const std::string& method, uint64_t seed);
+  void keep(const Model&, const std::string& bits, const std::string& method);
+  void prune(const Model& teacher);
   Row student(const Model& teacher, const std::string& bits, const std::string& method, uint64_t seed);
   std::string verdict(const Model& teacher);
   void print(std::ostream&) const;
@@ -102,7 +124,7 @@ struct Demo {
 };
 
 Model Demo::teacher() {
-  Model m = nn::make_model("iresnet18", c.seed, {.height = kSide, .width = kSide, .channels = 0.25, .embedding = 128});
+  Model m = to(nn::make_model("iresnet18", c.seed, {.height = kSide, .width = kSide, .channels = 0.25, .embedding = 128}), device_of(c));
   m.info["shrink"] = std::to_string(112 / kSide);
   Recipe r;
   r.objective.terms = "ce";
@@ -116,28 +138,47 @@ Model Demo::teacher() {
   return m;
 }
 
+void Demo::distil(Model& student, const Model& teacher, const std::string& method, uint64_t seed) {
+  Recipe r;
+  r.objective.terms = method;
+  r.objective.head = {.margin = {.m2 = 0, .m3 = 0.3, .scale = 32}, .seed = seed};
+  r.schedule.base = 0.01;
+  fit(student, &teacher, adapt,
+      [&](int64_t epoch) { return data::balanced_batches(data::labels(adapt), seed, static_cast<uint64_t>(epoch)); }, r, {});
+}
+
+void Demo::keep(const Model& m, const std::string& bits, const std::string& method) {
+  const std::string file = cat(bits, "-", method, ".safetensors");
+  io::save_model(record.path(file), m);
+  record.output(file);
+}
+
+// A fifth of the channels of every layer goes, then EKD; then bits, too.
+void Demo::prune(const Model& teacher) {
+  const prune::Structure s = prune::find_groups(teacher.graph);
+  Model less = prune::apply(teacher, s, prune::select(teacher.graph, s, prune::scores(teacher, s, {}), {.ratio = 0.2}));
+  rows.push_back(measure("f32", "sp20", less, 0, c.seed));
+  distil(less, teacher, "ekd", c.seed);
+  keep(less, "f32", "sp20-ekd");
+  rows.push_back(measure("f32", "sp20-ekd", less, adapt.size(), c.seed));
+  Model fewer_bits = quant::quantface(less, quant::parse_bits(scale.pruned_bits));
+  distil(fewer_bits, teacher, "ekd", c.seed);
+  keep(fewer_bits, scale.pruned_bits, "sp20-ekd");
+  rows.push_back(measure(scale.pruned_bits, "sp20-ekd", fewer_bits, 2 * adapt.size(), c.seed));
+}
+
 Row Demo::student(const Model& teacher, const std::string& bits, const std::string& method, uint64_t seed) {
   Model m = quant::quantface(teacher, quant::parse_bits(bits));
-  int64_t images = 0;
+  int64_t images = adapt.size();
   if (method == "none") {
     auto batches = data::shuffled_batches(adapt.size(), 64, seed, 0, false);
     batches.resize(std::min<size_t>(batches.size(), 20));
     images = static_cast<int64_t>(batches.size()) * 64;
     calibrate(m, adapt, batches);
   } else {
-    Recipe r;
-    r.objective.terms = method;
-    r.objective.head = {.margin = {.m2 = 0, .m3 = 0.3, .scale = 32}, .seed = seed};
-    r.schedule.base = 0.01;
-    images = adapt.size();
-    fit(m, &teacher, adapt, [&](int64_t epoch) { return data::balanced_batches(data::labels(adapt), seed, static_cast<uint64_t>(epoch)); },
-        r, {});
+    distil(m, teacher, method, seed);
   }
-  if (seed == c.seed) {
-    const std::string file = cat(bits, "-", method, ".safetensors");
-    io::save_model(record.path(file), m);
-    record.output(file);
-  }
+  if (seed == c.seed) keep(m, bits, method);
   return measure(bits, method, m, images, seed);
 }
 
@@ -174,12 +215,6 @@ std::string Demo::verdict(const Model& teacher) {
   return text;
 }
 
-std::string percent(double v) {
-  char text[16];
-  std::snprintf(text, sizeof text, "%.2f", 100 * v);
-  return text;
-}
-
 // The paper's Table 1: what a model is, what it costs, what it still can do.
 std::vector<std::vector<std::string>> table(const std::vector<Row>& rows) {
   std::vector<std::vector<std::string>> cells;
@@ -188,7 +223,9 @@ std::vector<std::vector<std::string>> table(const std::vector<Row>& rows) {
     char kilobytes[32];
     std::snprintf(kilobytes, sizeof kilobytes, "%.1f", static_cast<double>(bytes) / 1e3);
     cells.push_back({r.bits, r.method, cat(r.params), kilobytes, cat(r.images)});
-    for (auto& v : r.results) cells.back().push_back(cat(percent(v.accuracy), " +- ", percent(v.std)));
+    for (auto& v : r.results) cells.back().push_back(cat(eval::percent(v.accuracy), " +- ", eval::percent(v.std)));
+    const eval::Interval i = r.ijb.intervals[kIjbTarget];
+    cells.back().push_back(cat(eval::percent(r.ijb.points[kIjbTarget].tpr), " (", eval::percent(i.low), " - ", eval::percent(i.high), ")"));
   }
   return cells;
 }
@@ -196,22 +233,11 @@ std::vector<std::vector<std::string>> table(const std::vector<Row>& rows) {
 std::vector<std::string> header(const std::vector<Benchmark>& lists) {
   std::vector<std::string> names{"bits", "fine-tuning", "parameters", "kB", "images"};
   for (auto& list : lists) names.push_back(list.name.substr(list.name.find('-') + 1));
+  names.push_back(cat("ijbc, TPR at ", eval::kIjbTargets[kIjbTarget]));
   return names;
 }
 
-void Demo::print(std::ostream& out) const {
-  auto cells = table(rows);
-  cells.insert(cells.begin(), header(lists));
-  for (auto& line : cells) {
-    for (size_t i = 0; i < line.size(); ++i) {
-      size_t width = 0;
-      for (auto& other : cells) width = std::max(width, other[i].size());
-      const std::string blank(width - line[i].size(), ' ');
-      out << (i < 2 ? line[i] + blank : blank + line[i]) << "  ";
-    }
-    out << "\n";
-  }
-}
+void Demo::print(std::ostream& out) const { out << eval::aligned(header(lists), table(rows), 2); }
 
 void Demo::page(const std::string& verdict) const {
   HtmlPage page("Vitrine demo: a face network from scratch, and what is left of it at few bits");
@@ -239,7 +265,11 @@ void Demo::page(const std::string& verdict) const {
     page.plot(p);
   }
   page.heading("Receiver operating characteristic");
-  add_roc(page, lists[0].name, roc);
+  add_log_roc(page, lists[0].name, roc);
+  std::vector<Curve> curves;
+  for (auto& r : rows) curves.push_back({cat(r.bits, " ", r.method), r.ijb.curve, {}});
+  curves.resize(std::min<size_t>(curves.size(), 8));
+  add_log_roc(page, ijb.name, curves);
   page.save(record.path("report.html"));
 }
 
@@ -247,9 +277,10 @@ Json demo(const Options& o, const Common& c) {
   Stopwatch watch;
   Demo d(o, c);
   say() << "demo: an IResNet-18 of a quarter of the width learns " << d.scale.identities << " rendered people from " << d.train.size()
-        << " images, then loses bits\n";
+        << " images, then loses channels and bits\n";
   Model teacher = d.teacher();
   d.rows.push_back(d.measure("f32", "teacher", teacher, d.train.size() * d.scale.epochs, c.seed));
+  d.prune(teacher);
   for (const std::string& bits : d.scale.bits)
     for (const char* method : kMethods) d.rows.push_back(d.student(teacher, bits, method, c.seed));
   const std::string verdict = d.verdict(teacher);
@@ -265,6 +296,10 @@ Json demo(const Options& o, const Common& c) {
       list.push_back(to_json(d.lists[l], r.results[l]));
       list.back()["bits"] = r.bits, list.back()["method"] = r.method;
     }
+  for (auto& r : d.rows) {
+    list.push_back(to_json(r.ijb));
+    list.back()["bits"] = r.bits, list.back()["method"] = r.method;
+  }
   Json result{{"benchmarks", list}, {"out", o.out}, {"verdict", verdict}, {"seconds", watch.seconds()}};
   d.record.finish(result);
   return result;

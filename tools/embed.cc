@@ -5,6 +5,7 @@
 
 #include "data/codec.h"
 #include "engine/core/bytes.h"
+#include "engine/graph/fuse.h"
 #include "engine/ops.h"
 #include "nn/io/npy.h"
 #include "nn/network.h"
@@ -18,7 +19,7 @@ namespace {
 struct Options {
   std::string model, out, tensor, names;
   std::vector<std::string> images;
-  bool flip = false, normalise = false;
+  bool flip = false, normalise = false, exact = false;
 };
 
 // Files as they are, folders as all the images below them, sorted by path.
@@ -43,7 +44,7 @@ Tensor embed_tensor(const Model& m, const std::string& file) {
   Tensor x = io::read_npy(file);
   CHECK(x.shape().rank() == 4 && x.dtype() == Dtype::f32, file, ": ", str(x.meta()), ": expected f32 N,C,H,W");
   NoGrad quiet;
-  return run(m.graph, m.tensors, {transpose(x, {0, 2, 3, 1})})[0];
+  return run(m.graph, m.tensors, {transpose(x.to(device_of(m)), {0, 2, 3, 1})})[0].to(Device::cpu);
 }
 
 Tensor embed_images(const Model& m, const Options& o) {
@@ -60,7 +61,7 @@ Tensor embed_images(const Model& m, const Options& o) {
 
 Json embed_command(const Options& o, const Common& c) {
   CHECK(o.tensor.empty() != o.images.empty(), "embed: expected either IMAGES or --tensor FILE.npy");
-  Model m = nn::open_model(o.model, c.seed);
+  Model m = fused(to(nn::open_model(o.model, c.seed), device_of(c)), o.exact ? Fusion::bits : Fusion::free);
   Tensor y = o.tensor.empty() ? embed_images(m, o) : embed_tensor(m, o.tensor);
   if (o.normalise) y = l2_normalize(y);
   io::write_npy(o.out, y);
@@ -77,6 +78,7 @@ Command command("embed", "embeddings of images, or of a raw tensor, as .npy", []
   app.add_option("--names", o->names, "write the images' paths, a line per row");
   app.add_flag("--flip", o->flip, "add the embedding of the mirrored image");
   app.add_flag("--normalise", o->normalise, "rows of length 1");
+  app.add_flag("--exact", o->exact, kExactHelp);
   return [o](const Common& c) { return embed_command(*o, c); };
 });
 

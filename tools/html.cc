@@ -12,17 +12,21 @@
 namespace vitrine::tools {
 namespace {
 
+// Two palettes, chosen by the reader's system; drawings take their ink from the page.
 constexpr const char* kStyle =
-    "body{font:15px/1.5 system-ui,sans-serif;max-width:980px;margin:2em auto;padding:0 1em;color:#222;background:#fff}"
-    "h1{font-size:1.6em}h2{font-size:1.15em;margin-top:2em;border-bottom:1px solid #ddd}"
-    "table{border-collapse:collapse;font-variant-numeric:tabular-nums}th,td{padding:.25em .8em;text-align:right;border-bottom:1px solid "
-    "#eee}"
-    "th:first-child,td:first-child{text-align:left}th{border-bottom:2px solid #999}"
-    "svg{max-width:100%;height:auto}figure{margin:1em 0}figcaption{color:#555}img{margin:1px;image-rendering:auto}"
-    "text{font:12px system-ui,sans-serif;fill:#333}";
+    ":root{color-scheme:light dark;--ink:#222;--paper:#fff;--faint:#666;--rule:#ddd}"
+    "@media(prefers-color-scheme:dark){:root{--ink:#ddd;--paper:#16181c;--faint:#999;--rule:#3a3d44}}"
+    "body{font:15px/1.5 system-ui,sans-serif;max-width:980px;margin:2em auto;padding:0 1em;color:var(--ink);background:var(--paper)}"
+    "h1{font-size:1.6em}h2{font-size:1.15em;margin-top:2em;border-bottom:1px solid var(--rule)}"
+    "table{border-collapse:collapse;font-variant-numeric:tabular-nums;margin:1em 0}"
+    "th,td{padding:.25em .8em;text-align:right;border-bottom:1px solid var(--rule);overflow-wrap:break-word;max-width:36em}"
+    "th:first-child,td:first-child{text-align:left}th{border-bottom:2px solid var(--faint)}"
+    "svg{max-width:100%;height:auto;color:var(--ink)}figure{margin:1em 0}figcaption{color:var(--faint)}img{margin:1px;image-rendering:auto}"
+    ".gallery{display:flex;flex-wrap:wrap;gap:14px}.gallery figure{margin:0;width:230px}.gallery figcaption{font-size:12px;line-height:1.3}"
+    "text{font:12px system-ui,sans-serif;fill:currentColor}";
 
 // Okabe and Ito's colours, told apart by colour-blind readers too.
-constexpr const char* kColours[] = {"#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#999999"};
+constexpr const char* kColours[] = {"#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "currentColor", "#999999"};
 constexpr double kWidth = 860, kHeight = 340, kLeft = 70, kRight = 170, kTop = 34, kBottom = 48;
 
 std::string escape(const std::string& text) {
@@ -92,11 +96,13 @@ Axis fit(const Plot& p, bool horizontal) {
 
 void draw_axes(std::ostream& out, const Plot& p, const Axis& x, const Axis& y) {
   for (double t : x.ticks)
-    out << "<line x1='" << x.at(t) << "' x2='" << x.at(t) << "' y1='" << y.from << "' y2='" << y.to << "' stroke='#e4e4e4'/><text x='"
-        << x.at(t) << "' y='" << y.from + 18 << "' text-anchor='middle'>" << number(t) << "</text>";
+    out << "<line x1='" << x.at(t) << "' x2='" << x.at(t) << "' y1='" << y.from << "' y2='" << y.to
+        << "' stroke='currentColor' stroke-opacity='.13'/><text x='" << x.at(t) << "' y='" << y.from + 18 << "' text-anchor='middle'>"
+        << number(t) << "</text>";
   for (double t : y.ticks)
-    out << "<line x1='" << x.from << "' x2='" << x.to << "' y1='" << y.at(t) << "' y2='" << y.at(t) << "' stroke='#e4e4e4'/><text x='"
-        << x.from - 8 << "' y='" << y.at(t) + 4 << "' text-anchor='end'>" << number(t) << "</text>";
+    out << "<line x1='" << x.from << "' x2='" << x.to << "' y1='" << y.at(t) << "' y2='" << y.at(t)
+        << "' stroke='currentColor' stroke-opacity='.13'/><text x='" << x.from - 8 << "' y='" << y.at(t) + 4 << "' text-anchor='end'>"
+        << number(t) << "</text>";
   out << "<text x='" << (x.from + x.to) / 2 << "' y='" << kHeight - 8 << "' text-anchor='middle'>" << escape(p.x_label)
       << "</text><text transform='translate(16 " << (y.from + y.to) / 2 << ") rotate(-90)' text-anchor='middle'>" << escape(p.y_label)
       << "</text><text x='" << x.from << "' y='18' style='font-weight:600;font-size:14px'>" << escape(p.title) << "</text>";
@@ -109,8 +115,11 @@ void draw_series(std::ostream& out, const Plot& p, const Series& s, const char* 
     if (drawable(p, s, i)) path += cat(pen_down ? "L" : "M", number(x.at(s.x[i])), " ", number(y.at(s.y[i])));
     pen_down = drawable(p, s, i);
   }
-  out << "<path d='" << path << "' fill='none' stroke='" << colour << "' stroke-width='1.8'/>";
-  for (size_t i = 0; s.markers && i < s.x.size(); ++i)
+  if (s.filled && !path.empty())
+    out << "<path d='" << path << "L" << number(x.at(s.x.back())) << " " << number(y.from) << "L" << number(x.at(s.x.front())) << " "
+        << number(y.from) << "Z' fill='" << colour << "' fill-opacity='.22'/>";
+  if (!s.attached) out << "<path d='" << path << "' fill='none' stroke='" << colour << "' stroke-width='1.8'/>";
+  for (size_t i = 0; (s.markers || s.attached) && i < s.x.size(); ++i)
     if (drawable(p, s, i))
       out << "<circle cx='" << x.at(s.x[i]) << "' cy='" << y.at(s.y[i]) << "' r='4' fill='" << colour << "'><title>" << escape(s.name)
           << ": " << number(s.x[i]) << ", " << number(s.y[i]) << "</title></circle>";
@@ -125,6 +134,12 @@ std::string base64(const std::string& bytes) {
     for (size_t j = 0; j < 4; ++j) out += i + j <= bytes.size() ? kDigits[bits >> (18 - 6 * j) & 63] : '=';
   }
   return out;
+}
+
+std::string figure(const Picture& p) {
+  std::string out = "<figure>";
+  for (auto& bytes : p.png) out += cat("<img alt='' src='data:image/png;base64,", base64(bytes), "'>");
+  return out + cat("<figcaption>", escape(p.caption), "</figcaption></figure>\n");
 }
 
 }  // namespace
@@ -151,12 +166,16 @@ void HtmlPage::plot(const Plot& p) {
   const Axis x = fit(p, true), y = fit(p, false);
   out << "<figure><svg viewBox='0 0 " << kWidth << " " << kHeight << "' width='" << kWidth << "' role='img'>";
   draw_axes(out, p, x, y);
-  for (size_t i = 0; i < p.series.size(); ++i) {
-    const Series& s = p.series[i];
+  size_t legend = 0;
+  for (const Series& s : p.series) {
     CHECK(s.x.size() == s.y.size(), "plot ", p.title, ", ", s.name, ": ", s.x.size(), " x and ", s.y.size(), " y");
-    const char* colour = kColours[i % std::size(kColours)];
+    if (s.attached) {
+      draw_series(out, p, s, kColours[(std::max<size_t>(legend, 1) - 1) % std::size(kColours)], x, y);
+      continue;
+    }
+    const char* colour = kColours[legend % std::size(kColours)];
     draw_series(out, p, s, colour, x, y);
-    const double row = kTop + 10 + 18 * static_cast<double>(i);
+    const double row = kTop + 10 + 18 * static_cast<double>(legend++);
     out << "<rect x='" << kWidth - kRight + 14 << "' y='" << row - 8 << "' width='14' height='4' fill='" << colour << "'/><text x='"
         << kWidth - kRight + 34 << "' y='" << row << "'>" << escape(s.name) << "</text>";
   }
@@ -164,10 +183,35 @@ void HtmlPage::plot(const Plot& p) {
   body_ += out.str();
 }
 
-void HtmlPage::images(const std::vector<std::string>& png, const std::string& caption) {
-  body_ += "<figure>";
-  for (auto& bytes : png) body_ += cat("<img alt='' src='data:image/png;base64,", base64(bytes), "'>");
-  body_ += cat("<figcaption>", escape(caption), "</figcaption></figure>\n");
+void HtmlPage::strips(const std::vector<Strip>& all) {
+  constexpr double kRow = 20, kBegin = 230, kSpan = 480;
+  std::ostringstream out;
+  out << "<figure><svg viewBox='0 0 " << kWidth << " " << kRow * static_cast<double>(all.size()) << "' width='" << kWidth
+      << "' role='img'>";
+  for (size_t row = 0; row < all.size(); ++row) {
+    const Strip& s = all[row];
+    const double y = kRow * static_cast<double>(row), cell = kSpan / static_cast<double>(s.filled.size());
+    out << "<text x='0' y='" << y + 14 << "'>" << escape(s.name) << "</text><text x='" << kBegin + kSpan + 10 << "' y='" << y + 14 << "'>"
+        << escape(s.note) << "</text><rect x='" << kBegin << "' y='" << y + 3 << "' width='" << kSpan
+        << "' height='14' fill='#eee'/><path fill='" << kColours[0] << "' d='";
+    for (size_t i = 0, end; i < s.filled.size(); i = end) {  // runs of filled cells
+      for (end = i + 1; end < s.filled.size() && s.filled[end] == s.filled[i];) ++end;
+      if (s.filled[i])
+        out << "M" << number(kBegin + cell * static_cast<double>(i)) << " " << y + 3 << "h" << number(cell * static_cast<double>(end - i))
+            << "v14h" << number(-cell * static_cast<double>(end - i)) << "z";
+    }
+    out << "'/>";
+  }
+  out << "</svg></figure>\n";
+  body_ += out.str();
+}
+
+void HtmlPage::images(const std::vector<std::string>& png, const std::string& caption) { body_ += figure({png, caption}); }
+
+void HtmlPage::gallery(const std::vector<Picture>& all) {
+  body_ += "<div class='gallery'>";
+  for (auto& picture : all) body_ += figure(picture);
+  body_ += "</div>\n";
 }
 
 void HtmlPage::save(const std::string& path) const {

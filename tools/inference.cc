@@ -3,6 +3,7 @@
 #include <charconv>
 #include <cstring>
 
+#include "engine/graph/session.h"
 #include "tools/progress.h"
 
 namespace vitrine::tools {
@@ -30,12 +31,13 @@ data::Preprocess preprocess_of(const Model& m) {
   return p;
 }
 
-void for_each_batch(const data::Dataset& set, const data::Batches& batches, const data::Preprocess& p, const BatchUser& use) {
+void for_each_batch(const data::Dataset& set, const data::Batches& batches, const data::Preprocess& p, Device device,
+                    const BatchUser& use) {
   data::Loader loader(set, batches, {p, 2, 4});
   for (data::Batch batch; loader.next(batch);) {
     Tensor pixels = Tensor::empty({{batch.n, p.height, p.width, 3}, Dtype::f32, Device::cpu});
     std::memcpy(pixels.raw(), batch.pixels.data(), batch.pixels.size() * sizeof(float));
-    use(batch, pixels);
+    use(batch, pixels.to(device));
   }
 }
 
@@ -53,11 +55,15 @@ Embeddings embed(const Model& model, const data::Dataset& set, bool flip, const 
   Embeddings e;
   e.n = set.size();
   Progress progress(what, e.n);
-  for_each_batch(set, in_order(e.n, batch, flip), preprocess_of(model), [&](const data::Batch& b, const Tensor& pixels) {
-    Tensor y = run(model.graph, model.tensors, {pixels})[0];
+  std::unique_ptr<Session> session;
+  int64_t ready = -1;  // the session's batch
+  for_each_batch(set, in_order(e.n, batch, flip), preprocess_of(model), device_of(model), [&](const data::Batch& b, const Tensor& pixels) {
+    if (ready != b.n) session = std::make_unique<Session>(model.graph, model.tensors, ready = b.n);
+    const Tensor& y = session->run({pixels})[0];
     CHECK(y.shape().rank() == 2 && y.dtype() == Dtype::f32, "model: output ", str(y.meta()), ": expected f32 embeddings [N,D]");
     e.dim = y.shape()[1];
-    e.values.insert(e.values.end(), y.data<float>(), y.data<float>() + y.numel());
+    auto rows = y.values<float>();
+    e.values.insert(e.values.end(), rows.begin(), rows.end());
     progress.add(b.n);
   });
   return e;

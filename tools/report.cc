@@ -48,7 +48,7 @@ void add_ranges(HtmlPage& page, const Model& m) {
   std::vector<std::vector<std::string>> rows;
   for (auto& v : m.graph.values) {
     if (v.kind != Value::Kind::buffer || !v.name.ends_with(".range")) continue;
-    const float* range = m.tensors.at(v.name).data<float>();
+    const auto range = m.tensors.at(v.name).values<float>();
     for (int i = 0; i < 2; ++i) {
       p.series[i].x.push_back(static_cast<double>(rows.size() + 1));
       p.series[i].y.push_back(range[1 - i]);
@@ -59,33 +59,6 @@ void add_ranges(HtmlPage& page, const Model& m) {
   page.heading("Ranges");
   page.plot(p);
   page.table({"quantizer", "minimum", "maximum"}, rows);
-}
-
-void add_roc(HtmlPage& page, const std::string& title, const std::vector<NamedTrials>& all) {
-  Plot p{title, "false accept rate", "true accept rate", {}, true};
-  for (auto& [name, trials] : all) {
-    Series s{name, {}, {}};
-    for (auto& point : eval::mean_roc(trials)) s.x.push_back(point.fpr), s.y.push_back(point.tpr);
-    p.series.push_back(std::move(s));
-  }
-  page.plot(p);
-}
-
-void add_verification(HtmlPage& page, const std::vector<eval::ReportRow>& rows, const std::vector<NamedTrials>& trials) {
-  auto percent = [](double v) {
-    char text[16];
-    std::snprintf(text, sizeof text, "%.2f", 100 * v);
-    return std::string(text);
-  };
-  std::vector<std::vector<std::string>> cells;
-  for (auto& [name, v] : rows) {
-    const auto interval = eval::wilson(v.correct, v.pairs);
-    cells.push_back({name, cat(v.pairs), cat(v.correct), percent(v.accuracy), cat(percent(interval.low), " - ", percent(interval.high)),
-                     percent(v.std)});
-  }
-  page.heading("Verification, ten folds");
-  page.table({"list", "pairs", "correct", "accuracy %", "95 % interval", "std of folds"}, cells);
-  add_roc(page, "Receiver operating characteristic, mean over folds", trials);
 }
 
 void training_report(RunRecord& record, const Model& m, const std::string& title) {

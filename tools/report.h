@@ -4,7 +4,6 @@
 #include <vector>
 
 #include "engine/graph/graph.h"
-#include "eval/report.h"
 #include "tools/html.h"
 #include "tools/run_record.h"
 
@@ -12,13 +11,6 @@ namespace vitrine::tools {
 
 void add_training_plots(HtmlPage&, const std::vector<Json>& steps);  // lines of metrics.jsonl; none: nothing is added
 void add_ranges(HtmlPage&, const Model& quantized);                  // of activations, by layer; none: nothing is added
-
-struct NamedTrials {
-  std::string name;
-  eval::Trials trials;
-};
-void add_roc(HtmlPage&, const std::string& title, const std::vector<NamedTrials>&);
-void add_verification(HtmlPage&, const std::vector<eval::ReportRow>&, const std::vector<NamedTrials>&);
 
 // report.html in the run directory.
 void training_report(RunRecord&, const Model&, const std::string& title);

@@ -69,8 +69,8 @@ RunRecord::RunRecord(std::string directory, const Common& common, int64_t keep_s
   record_["directory"] = std::filesystem::current_path().string();
   record_["started"] = now();
   record_["build"] = build_description();
-  record_["machine"] = {{"cpu", cpu_model()}, {"isa", cpu::name(cpu::isa())}, {"threads", threads()}};
-  record_["mode"] = "strict f32, independent of threads";
+  record_["machine"] = {{"cpu", cpu_model()}, {"isa", cpu::name(cpu::isa())}, {"threads", threads()}, {"device", device_text(common)}};
+  record_["mode"] = mode_text(common);
   record_["seed"] = common.seed;
   record_["config"] = Json::object();
   record_["inputs"] = Json::object();

@@ -1,10 +1,26 @@
 #include "tools/sizes.h"
 
+#include <cmath>
 #include <set>
 
+#include "quant/lower.h"
+
 namespace vitrine::tools {
+namespace {
+
+Sizes sizes_of_packed(const Graph& g) {
+  Sizes s;
+  for (const Value& v : g.values) {
+    if (v.kind == Value::Kind::parameter) s.float_bytes += 4 * v.meta.numel();
+    if (v.kind == Value::Kind::parameter || v.kind == Value::Kind::buffer) s.packed_bytes += v.meta.nbytes();
+  }
+  return s;
+}
+
+}  // namespace
 
 Sizes sizes(const Graph& g, int64_t weight_bits) {
+  if (quant::is_packed(g)) return sizes_of_packed(g);
   auto is = [](const GraphNode& n, const char* op) { return std::string(n.op->name) == op; };
   std::map<Id, Id> behind;  // output of fake_quant_weight -> the weight
   std::set<Id> weights;
@@ -27,5 +43,17 @@ Sizes sizes(const Graph& g, int64_t weight_bits) {
   }
   return {4 * params, (quantizable * weight_bits + 7) / 8 + 4 * floats + 8 * rows + 8 * activations};
 }
+
+int64_t state_dict_bytes(const Graph& g) {
+  int64_t bytes = 0;
+  for (const Value& v : g.values)
+    if (v.kind == Value::Kind::parameter || (v.kind == Value::Kind::buffer && !v.name.ends_with(".range"))) bytes += v.meta.nbytes();
+  for (const GraphNode& n : g.nodes)
+    if (std::string(n.op->name) == "batch_norm") bytes += 8;
+  return bytes;
+}
+
+double size_by_bits(double full, int64_t bits) { return full * static_cast<double>(bits) / 32; }
+double size_by_quantface(double full, int64_t bits) { return full / (std::floor(3200.0 / static_cast<double>(bits)) / 100); }
 
 }  // namespace vitrine::tools

@@ -56,7 +56,7 @@ Json train(Options o, const Common& c) {
   OpenedSet data(o.data, o.fraction, c.seed);
   const data::Dataset& set = data.set();
   nn::NetworkOptions size{.height = o.side, .width = o.side, .channels = o.width, .embedding = o.embedding};
-  Model network = nn::make_model(o.arch, c.seed, size);
+  Model network = to(nn::make_model(o.arch, c.seed, size), device_of(c));
   network.info["shrink"] = std::to_string(112 / o.side);
 
   RunRecord record(o.out, c, o.resume ? checkpoint_step(o.out + "/checkpoint.safetensors") : 0);

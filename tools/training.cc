@@ -4,9 +4,11 @@
 #include <cmath>
 #include <filesystem>
 
+#include "engine/graph/fuse.h"
 #include "engine/graph/rewrite.h"
 #include "nn/io/safetensors.h"
 #include "nn/network.h"
+#include "quant/ops/norm_chain.h"
 #include "quant/placement.h"
 #include "tools/progress.h"
 
@@ -20,7 +22,7 @@ void follow(Model& student, const data::Dataset& set, const data::Batches& batch
   NoGrad quiet;
   Progress progress(what, static_cast<int64_t>(batches.size()), "batches");
   int64_t i = 0;
-  for_each_batch(set, batches, preprocess_of(student), [&](const data::Batch&, const Tensor& pixels) {
+  for_each_batch(set, batches, preprocess_of(student), device_of(student), [&](const data::Batch&, const Tensor& pixels) {
     run(graph(++i), student.tensors, {pixels});
     progress.add(1);
   });
@@ -39,7 +41,7 @@ void reestimate_batch_norm(Model& student, const data::Dataset& set, const data:
   follow(student, set, batches, "BatchNorm", [&](int64_t i) { return with_batch_statistics(tracking, 1.0 / static_cast<double>(i)); });
   for (auto& u : tracking.updates) {
     Tensor& range = student.tensors.at(tracking.values[u.state].name);
-    range = Tensor::zeros(range.shape(), range.dtype());
+    range = Tensor::zeros(range.shape(), range.dtype(), range.device());
   }
 }
 
@@ -48,7 +50,8 @@ namespace {
 // What a step minimises, with the state of its terms.
 class Objective {
  public:
-  Objective(const ObjectiveOptions& o, const Model* teacher, int64_t classes, int64_t dim) : options_(o), teacher_(teacher), ekd_(o.ekd) {
+  Objective(const ObjectiveOptions& o, const Model* teacher, int64_t classes, int64_t dim) : options_(o), ekd_(o.ekd) {
+    if (teacher) teacher_ = fused(*teacher);
     for (size_t begin = 0; begin <= o.terms.size();) {
       const size_t end = std::min(o.terms.find('+', begin), o.terms.size());
       const std::string term = o.terms.substr(begin, end - begin);
@@ -69,7 +72,8 @@ class Objective {
     if (teacher_) {
       NoGrad quiet;
       target = run(teacher_->graph, teacher_->tensors, {pixels})[0];
-      if (!with_mse_) m.mse = losses::embedding_mse(embedding.detach(), target).item();  // always reported
+      const bool comparable = target.shape() == embedding.shape();                                     // not where the embedding was pruned
+      if (!with_mse_ && comparable) m.mse = losses::embedding_mse(embedding.detach(), target).item();  // always reported
     }
     if (with_ekd_) {
       auto r = ekd_(embedding, target, labels);
@@ -103,7 +107,7 @@ class Objective {
 
  private:
   ObjectiveOptions options_;
-  const Model* teacher_;
+  std::optional<Model> teacher_;  // in its inference form
   losses::Ekd ekd_;
   std::optional<losses::Head> head_;
   bool with_ekd_ = false, with_mse_ = false, with_ce_ = false;
@@ -125,7 +129,7 @@ void save(const Checkpoint& c, int64_t step, const TensorMap& network, const nn:
   file.metadata = {{"vitrine.step", std::to_string(step)}, {"vitrine.config", c.config}};
   const TensorMap parts[] = {network, optimiser.state(), objective.state()};
   for (size_t i = 0; i < std::size(parts); ++i)
-    for (auto& [name, tensor] : parts[i]) file.tensors.emplace_back(kParts[i] + name, tensor);
+    for (auto& [name, tensor] : parts[i]) file.tensors.emplace_back(kParts[i] + name, tensor.to(Device::cpu));
   io::write_safetensors(c.file, file);  // under another name, then renamed: a kill leaves the old checkpoint or the new one
 }
 
@@ -145,8 +149,9 @@ int64_t load(const Checkpoint& c, TensorMap& network, nn::Optimiser& optimiser, 
       if (name.rfind(kParts[i], 0) == 0) parts[i][name.substr(std::string(kParts[i]).size())] = tensor;
   for (auto& [name, tensor] : network) {
     auto it = parts[0].find(name);
-    CHECK(it != parts[0].end() && it->second.meta() == tensor.meta(), c.file, ": no ", name, " ", str(tensor.meta()));
-    tensor.assign(it->second);
+    CHECK(it != parts[0].end() && it->second.shape() == tensor.shape() && it->second.dtype() == tensor.dtype(), c.file, ": no ", name, " ",
+          str(tensor.meta()));
+    tensor.assign(it->second.to(tensor.device()));
   }
   optimiser.load_state(parts[1]);
   objective.load_state(parts[2]);
@@ -164,18 +169,19 @@ void take_step(const Tensor& loss, nn::Optimiser& optimiser, losses::Head* head,
     head->step(gradients.back(), sgd);
     gradients.pop_back();
   }
+  if (r.penalty) r.penalty(gradients);
   optimiser.set_lr(m.lr);
   m.grad_norm = optimiser.step(gradients);
-  CHECK(std::isfinite(m.loss) && std::isfinite(m.grad_norm), "step ", m.step, ": loss ", m.loss, ", gradient norm ", m.grad_norm,
-        ": training diverged");
 }
 
 }  // namespace
 
 Json to_json(const StepMetrics& m) {
-  return {{"step", m.step},           {"epoch", m.epoch},   {"loss", m.loss}, {"l_pos", m.l_pos},
-          {"l_neg", m.l_neg},         {"mse", m.mse},       {"ce", m.ce},     {"grad_norm", m.grad_norm},
-          {"positives", m.positives}, {"images", m.images}, {"lr", m.lr}};
+  Json j{{"step", m.step},           {"epoch", m.epoch},   {"loss", m.loss}, {"l_pos", m.l_pos},
+         {"l_neg", m.l_neg},         {"mse", m.mse},       {"ce", m.ce},     {"grad_norm", m.grad_norm.value_or(0)},
+         {"positives", m.positives}, {"images", m.images}, {"lr", m.lr}};
+  if (!m.grad_norm) j.erase("grad_norm");
+  return j;
 }
 
 int64_t checkpoint_step(const std::string& file) { return std::filesystem::exists(file) ? step_of(io::read_safetensors(file), file) : 0; }
@@ -184,6 +190,8 @@ void fit(Model& network, const Model* teacher, const data::Dataset& set, const E
          const Checkpoint& checkpoint, const AfterStep& after_step) {
   Graph frozen = with_batch_statistics(network.graph), tracking = quant::with_running_ranges(frozen, recipe.ranges);
   if (recipe.clipped) frozen = quant::with_clipped_gradients(frozen), tracking = quant::with_clipped_gradients(tracking);
+  if (device_of(network) == Device::cpu)  // a fusion of equal bits, with kernels for the host only
+    frozen = quant::with_norm_chains(frozen), tracking = quant::with_norm_chains(tracking);
   auto optimiser = make_optimiser(network, recipe);
   const auto labels = data::labels(set);
   const int64_t classes = labels.empty() ? 0 : *std::max_element(labels.begin(), labels.end()) + 1;
@@ -191,6 +199,9 @@ void fit(Model& network, const Model* teacher, const data::Dataset& set, const E
   int64_t done = 0, step = 0;
   if (checkpoint.resume && std::filesystem::exists(checkpoint.file)) done = load(checkpoint, network.tensors, *optimiser, objective);
 
+  const bool still = recipe.schedule.base == 0 && recipe.schedule.floor == 0;
+  std::optional<NoGrad> no_history;
+  if (still) no_history.emplace();
   data::Batches batches = epoch_batches(0);
   const int64_t total = static_cast<int64_t>(batches.size()) * recipe.epochs;
   Progress progress("train", total - done, "steps");
@@ -199,12 +210,14 @@ void fit(Model& network, const Model* teacher, const data::Dataset& set, const E
     const int64_t skip = std::clamp<int64_t>(done - step, 0, static_cast<int64_t>(batches.size()));
     batches.erase(batches.begin(), batches.begin() + skip);
     step += skip;
-    for_each_batch(set, batches, preprocess_of(network), [&](const data::Batch& b, const Tensor& pixels) {
+    for_each_batch(set, batches, preprocess_of(network), device_of(network), [&](const data::Batch& b, const Tensor& pixels) {
       StepMetrics m{.step = ++step, .epoch = epoch, .lr = nn::learning_rate(recipe.schedule, step - 1, total), .images = b.n};
       Tensor embedding = run(step <= recipe.track_steps ? tracking : frozen, network.tensors, {pixels})[0];
       Tensor loss = objective(embedding, pixels, b.labels, m);
       embedding = {};
-      take_step(loss, *optimiser, objective.head(), recipe, m);
+      if (!still) take_step(loss, *optimiser, objective.head(), recipe, m);
+      CHECK(std::isfinite(m.loss) && std::isfinite(m.grad_norm.value_or(0)), "step ", m.step, ": loss ", m.loss, ", gradient norm ",
+            m.grad_norm.value_or(0), ": training diverged");
       if (after_step) after_step(m);
       if (!checkpoint.file.empty() && step % checkpoint.every == 0) save(checkpoint, step, network.tensors, *optimiser, objective);
       progress.add(1, cat("loss ", m.loss));

@@ -32,12 +32,14 @@ struct Recipe {
   int64_t epochs = 1;
   int64_t track_steps = 299;  // ranges follow the activations in steps 1..299, then freeze
   quant::ObserveAttrs ranges = {};
-  bool clipped = false;  // no gradient where an activation lies outside its range
+  bool clipped = false;                        // no gradient where an activation lies outside its range
+  std::function<void(Tensors&)> penalty = {};  // changes the gradients of nn::trainable() before they are used; those may be empty
 };
 
 struct StepMetrics {
   int64_t step = 0, epoch = 0;
-  double loss = 0, mse = 0, l_pos = 0, l_neg = 0, ce = 0, grad_norm = 0, lr = 0;
+  double loss = 0, mse = 0, l_pos = 0, l_neg = 0, ce = 0, lr = 0;
+  std::optional<double> grad_norm;  // none where no gradient was taken
   int64_t positives = 0, images = 0;
 };
 
@@ -55,7 +57,8 @@ using EpochBatches = std::function<data::Batches(int64_t epoch)>;
 using AfterStep = std::function<void(const StepMetrics&)>;
 
 // Trains in training mode (batch statistics, running ranges); the network's tensors change in place. `teacher` may be null where no
-// term needs one. Steps count from 1, over all epochs. Error if the loss is no longer finite.
+// term needs one. Steps count from 1, over all epochs. A rate of 0 throughout takes no gradient: only statistics and ranges follow. Error
+// if the loss is no longer finite.
 void fit(Model& network, const Model* teacher, const data::Dataset&, const EpochBatches&, const Recipe&, const Checkpoint& = {},
          const AfterStep& = {});
 

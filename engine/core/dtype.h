@@ -1,17 +1,19 @@
 // The dtype table. One row per dtype; everything else about a dtype is computed from its row.
-// f16, bf16, i16 and b8 are storage types of foreign files: convert() them before computing.
+// f16, bf16, i16 and b8 are storage types of foreign files: convert() them before computing. u2 to u7 are packed codes (quant/format.h):
+// nobody indexes their elements.
 #pragma once
 #include <cstdint>
 #include <string>
 
 namespace vitrine {
 
-enum class Dtype : uint8_t { f32, f64, i64, i32, i8, u8, f16, bf16, i16, b8 };
+enum class Dtype : uint8_t { f32, f64, i64, i32, i8, u8, f16, bf16, i16, b8, u2, u3, u4, u5, u6, u7 };
 
 struct DtypeInfo {
   const char* name;         // in graphs and messages
-  const char* safetensors;  // in files
+  const char* safetensors;  // in files; packed codes are stored as their bytes
   int block, block_bytes;   // `block` elements take `block_bytes` bytes (packed codes: block > 1)
+  bool packed() const { return block > 1; }
 };
 
 const DtypeInfo& info(Dtype);

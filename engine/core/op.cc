@@ -1,8 +1,11 @@
 #include "engine/core/op.h"
 
 #include <algorithm>
+#include <chrono>
 #include <deque>
 #include <map>
+
+#include "engine/core/profile.h"
 
 namespace vitrine {
 namespace {
@@ -39,6 +42,7 @@ const Registry& sealed() {
 
 thread_local bool recording_gradients = true;
 thread_local Recorder* recorder = nullptr;
+thread_local Profile* profile = nullptr;
 thread_local int dry_runs = 0;
 thread_local uint64_t sequence = 0;
 
@@ -63,6 +67,22 @@ Metas checked_metas(const OpDef& op, const Tensors& in, Attrs* attrs) {
   }
 }
 
+void book(const OpDef& op, const Call& call, double seconds) {
+  OpCost& cost = (*profile)[op.name];
+  ++cost.calls, cost.seconds += seconds;
+  for (const Tensor& t : call.in) cost.bytes += t.meta().nbytes();
+  for (const Tensor& t : call.out) cost.bytes += t.meta().nbytes();
+}
+
+void run_kernel(const OpDef& op, const Call& call) {
+  Kernel kernel = op.kernel[static_cast<int>(call.in[0].device())];
+  CHECK(kernel, op.name, " has no ", name(call.in[0].device()), " kernel");
+  if (!profile) return kernel(call);
+  const auto start = std::chrono::steady_clock::now();
+  kernel(call);
+  book(op, call, std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count());
+}
+
 }  // namespace
 
 const OpDef& define(OpDef def) {
@@ -84,6 +104,7 @@ NoGrad::NoGrad() : before_(recording_gradients) { recording_gradients = false; }
 NoGrad::~NoGrad() { recording_gradients = before_; }
 bool grad_enabled() { return recording_gradients; }
 void set_recorder(Recorder* r) { recorder = r; }
+void set_profile(Profile* p) { profile = p; }
 DryRun::DryRun() { ++dry_runs; }
 DryRun::~DryRun() { --dry_runs; }
 
@@ -95,11 +116,7 @@ Tensors apply(const OpDef& op, AttrsPtr attrs, Tensors in) {
     m.device = in[0].device();
     out.push_back(op.view && out.empty() ? in[0].view(m.shape) : Tensor::empty(m));
   }
-  if (!op.view && !dry_runs) {
-    Kernel kernel = op.kernel[static_cast<int>(in[0].device())];
-    CHECK(kernel, op.name, " has no ", name(in[0].device()), " kernel");
-    kernel(Call{in, out, attrs.get()});
-  }
+  if (!op.view && !dry_runs) run_kernel(op, Call{in, out, attrs.get()});
   if (recorder) (*recorder)(op, attrs, in, out);
   bool wanted = recording_gradients && std::any_of(in.begin(), in.end(), [](const Tensor& t) { return t.requires_grad(); });
   if (wanted) {

@@ -46,12 +46,18 @@ struct Back {
 // A backward rule that deliberately is not the derivative says what it is the derivative of, and gradcheck compares with that.
 enum class Surrogate : uint8_t { none, identity_of_first };
 
+class Ties;  // engine/core/ties.h
+struct Narrowed;
+
 struct OpDef {
   const char* name = nullptr;
   Metas (*infer)(const Metas& in, Attrs*) = nullptr;                     // every check, once, for every device
   Tensors (*backward)(const Back&) = nullptr;                            // written with operators: no device code
   AttrsPtr (*attrs)() = nullptr;                                         // default attributes; null: none
   int64_t (*macs)(const Metas& in, const Metas& out, Attrs*) = nullptr;  // multiply-accumulates; null: none worth counting
+  void (*verify)(const Tensors& in, Attrs*) = nullptr;  // of a model just loaded: what only elements tell; computed inputs are empty
+  void (*ties)(Ties&) = nullptr;                        // which channels are one and the same; null: not known
+  AttrsPtr (*narrow)(const Narrowed&) = nullptr;        // attributes when channels have gone; null: the same
   Surrogate surrogate = Surrogate::none;
   bool view = false;                       // output 0 shares the bytes of input 0
   uint32_t saves_in = ~0u, saves_out = 0;  // bit i: backward reads the elements of input / output i

@@ -40,4 +40,11 @@ void parallel_for(int64_t n, int64_t grain, Body&& body) {
   parallel_chunks(chunk_count(n, grain), [&](int64_t c) { body(c * grain, std::min(n, (c + 1) * grain)); });
 }
 
+// The same chunks, the last first: what an earlier pass over the same memory has left in the cache is used before it is gone.
+template <class Body>
+void parallel_for_backwards(int64_t n, int64_t grain, Body&& body) {
+  const int64_t last = chunk_count(n, grain) - 1;
+  parallel_chunks(last + 1, [&](int64_t c) { body((last - c) * grain, std::min(n, (last - c + 1) * grain)); });
+}
+
 }  // namespace vitrine

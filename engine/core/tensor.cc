@@ -52,8 +52,9 @@ double element(const void* data, Dtype d, int64_t i) {
       return static_cast<const int16_t*>(data)[i];
     case Dtype::b8:
       return static_cast<const uint8_t*>(data)[i] != 0;
+    default:
+      throw Error(cat("elements of ", info(d).name, " are packed"));
   }
-  throw Error("element: unknown dtype");
 }
 
 template <class I>
@@ -89,7 +90,7 @@ void set_element(void* data, Dtype d, int64_t i, double v) {
       static_cast<uint8_t*>(data)[i] = v != 0;
       return;
     default:
-      throw Error(cat("conversion to ", info(d).name, " is not supported: it is a storage type of foreign files"));
+      throw Error(cat("conversion to ", info(d).name, " is not supported: it is a storage type"));
   }
 }
 
@@ -99,8 +100,7 @@ std::string str(const Meta& m) { return info(m.dtype).name + m.shape.str(); }
 
 int64_t Meta::nbytes() const {
   const DtypeInfo& d = info(dtype);
-  if (shape.rank() == 0) return d.block_bytes;
-  return shape.rows() * ((shape.back() + d.block - 1) / d.block) * d.block_bytes;
+  return (shape.numel() * d.block_bytes + d.block - 1) / d.block;
 }
 
 Buffer::Buffer(Device d, int64_t n) : data(backend(d).alloc(n)), bytes(n), device(d) { count_bytes(d, n); }
@@ -112,12 +112,18 @@ Buffer::~Buffer() {
 MemoryUse memory_use(Device d) { return {live_bytes[static_cast<int>(d)], peak_bytes[static_cast<int>(d)]}; }
 void reset_peak(Device d) { peak_bytes[static_cast<int>(d)] = live_bytes[static_cast<int>(d)].load(); }
 
-Tensor Tensor::empty(Meta m) {
+Tensor Tensor::over(Meta m, std::shared_ptr<Buffer> buffer) {
+  CHECK(buffer->bytes >= m.nbytes() && buffer->device == m.device, str(m), " over ", buffer->bytes, " bytes on ", name(buffer->device));
   Tensor t;
   t.impl_ = std::make_shared<Impl>();
-  t.impl_->buffer = std::make_shared<Buffer>(m.device, m.nbytes());
+  t.impl_->buffer = std::move(buffer);
   t.impl_->meta = std::move(m);
   return t;
+}
+
+Tensor Tensor::empty(Meta m) {
+  auto buffer = std::make_shared<Buffer>(m.device, m.nbytes());
+  return over(std::move(m), std::move(buffer));
 }
 
 Tensor Tensor::zeros(Shape shape, Dtype dtype, Device device) {

@@ -19,7 +19,7 @@ struct Meta {
   Dtype dtype = Dtype::f32;
   Device device = Device::cpu;
   int64_t numel() const { return shape.numel(); }
-  int64_t nbytes() const;  // rows of the last axis are padded to whole blocks
+  int64_t nbytes() const;  // packed codes are one stream of bits, whatever the shape, and end with a whole byte
   bool operator==(const Meta&) const = default;
 };
 std::string str(const Meta&);  // "f32[2,3]"
@@ -32,6 +32,7 @@ struct Buffer {
   int64_t bytes;
   Device device;
   uint32_t version = 0;
+  std::shared_ptr<void> derived;  // what a kernel made of constant bytes once, in a layout of its own: never saved
 };
 
 struct Node;  // engine/core/op.h
@@ -40,6 +41,7 @@ class Tensor {
  public:
   Tensor() = default;
   static Tensor empty(Meta);
+  static Tensor over(Meta, std::shared_ptr<Buffer>);  // at the start of a buffer that is large enough, which others may use too
   static Tensor zeros(Shape, Dtype = Dtype::f32, Device = Device::cpu);
   static Tensor full(Shape, double value, Dtype = Dtype::f32);
   template <class T>
@@ -69,6 +71,7 @@ class Tensor {
   void assign(const Tensor& other);  // copies the bytes of an equal Meta into this buffer (mutate)
   uint32_t version() const { return impl_->buffer ? impl_->buffer->version : 0; }
   bool shares(const Tensor& other) const { return impl_->buffer == other.impl_->buffer; }
+  const std::shared_ptr<Buffer>& buffer() const { return impl_->buffer; }
 
   Tensor to(Device) const;
   Tensor to(Dtype) const;  // converts on the cpu: rounds to nearest even, saturates integers

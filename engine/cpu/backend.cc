@@ -2,16 +2,12 @@
 // to the system and every training step would pay for their pages again.
 #include <sys/mman.h>
 
-#include <bit>
 #include <cstdlib>
 #include <cstring>
-#include <map>
-#include <mutex>
-#include <new>
-#include <vector>
 
 #include "engine/core/device.h"
 #include "engine/core/error.h"
+#include "engine/core/pool.h"
 #include "engine/cpu/guard.h"
 
 namespace vitrine::cpu {
@@ -19,33 +15,14 @@ namespace {
 
 constexpr int64_t kAlign = 64, kHuge = 2 << 20;
 
-// Sizes are rounded up to eight classes per power of two, so at most 1/8 of a block is wasted.
-int64_t size_class(int64_t bytes) {
-  if (bytes <= 512) return (bytes + kAlign - 1) / kAlign * kAlign + (bytes == 0 ? kAlign : 0);
-  int64_t step = int64_t{1} << (std::bit_width(static_cast<uint64_t>(bytes - 1)) - 4);
-  return (bytes + step - 1) / step * step;
-}
-
-struct Pool {
-  std::mutex mutex;
-  std::map<int64_t, std::vector<void*>> free;  // by size class
-};
-Pool& pool() {
-  static auto* p = new Pool;  // outlives every static tensor
+BlockPool& pool() {
+  static auto* p = new BlockPool(kAlign);  // outlives every static tensor
   return *p;
 }
 
 void* take(int64_t bytes) {
-  int64_t size = size_class(bytes);
-  {
-    std::lock_guard lock(pool().mutex);
-    auto& list = pool().free[size];
-    if (!list.empty()) {
-      void* p = list.back();
-      list.pop_back();
-      return p;
-    }
-  }
+  int64_t size = pool().size_class(bytes);
+  if (void* p = pool().take(size)) return p;
   int64_t align = size >= kHuge ? kHuge : kAlign;
   void* p = std::aligned_alloc(align, (size + align - 1) / align * align);
   CHECK(p, "out of memory: ", size, " bytes on the cpu");
@@ -57,8 +34,7 @@ void give(void* p, int64_t bytes) {
 #ifdef __SANITIZE_ADDRESS__
   return std::free(p);  // so that the sanitizer sees a use after free
 #endif
-  std::lock_guard lock(pool().mutex);
-  pool().free[size_class(bytes)].push_back(p);
+  pool().give(p, pool().size_class(bytes));
 }
 
 bool guarded = false;

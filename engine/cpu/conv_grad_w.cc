@@ -53,6 +53,7 @@ GradTile open_block(const Task& t, const Box& b) {
   if (t.in_place()) {
     tile.x = t.x + (b.n * s.h + b.y * s.stride_h) * s.w * s.c + channel;
     tile.x_image = s.h * s.w * s.c, tile.x_row = s.stride_h * s.w * s.c, tile.x_step = s.stride_w * s.c;
+    tile.x_ahead = b.rows < s.oh ? b.rows * tile.x_row : b.images * tile.x_image;
   } else {
     const int64_t rows = (b.rows - 1) * s.stride_h + (s.kh - 1) * s.dilation_h + 1;
     const int64_t cols = (s.ow - 1) * s.stride_w + (s.kw - 1) * s.dilation_w + 1, image = rows * cols * t.pitch();
@@ -66,6 +67,8 @@ GradTile open_block(const Task& t, const Box& b) {
   tile.g = t.g + (b.n * s.oh + b.y) * s.ow * s.o + t.group * s.group_out();
   tile.g_image = s.oh * s.ow * s.o, tile.g_row = s.ow * s.o, tile.g_step = s.o;
   tile.images = b.images, tile.rows = b.rows, tile.pixels = s.ow;
+  // Blocks follow each other in memory. A tile reads a few floats of every pixel, too far apart for the hardware to see it coming.
+  tile.g_ahead = b.images * b.rows * s.ow * s.o;
   return tile;
 }
 
@@ -93,6 +96,7 @@ void run_block(const Task& t, const Box& b, bool add) {
       for (int64_t o = t.o0; o < t.o1; o += size) {
         tile.dw = dw + o * row, tile.g = base.g + o;
         table[std::min(size, t.o1 - o)](tile);
+        tile.x_ahead = 0;
       }
     }
 }

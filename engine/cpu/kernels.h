@@ -3,6 +3,8 @@
 #pragma once
 #include <cstdint>
 
+#include "engine/cpu/finish.h"
+
 namespace vitrine::cpu {
 
 // A register tile of an implicit matrix product: outputs for pixels times vectors of output channels.
@@ -13,11 +15,13 @@ struct Tile {
   int64_t x_step;       // floats between pixels
   const int64_t* runs;  // offsets, in floats, from a pixel to its contiguous runs of inputs
   int64_t run_count, run_length;
-  const float* w;  // panel [run_count * run_length][vectors * lanes], aligned to a vector
+  const float* w;  // panel [run_count * run_length][vectors * lanes]
+  int64_t w_step;  // floats between its rows
   float* y[2];
   int64_t y_step;
-  int64_t outputs;  // lanes to store, at most vectors * lanes
-  bool resume;      // continue the chains stored in y instead of starting from +0
+  int64_t outputs;              // lanes to store, at most vectors * lanes
+  bool resume;                  // continue the chains stored in y instead of starting from +0
+  const Finish<float>* finish;  // of these outputs, or null
 };
 
 // A register tile of a weight gradient, over a box of pixels:
@@ -29,9 +33,10 @@ struct GradTile {
   int64_t g_image, g_row, g_step;
   int64_t images, rows, pixels;
   float* dw;
-  int64_t dw_step;  // floats between dw[j] and dw[j + 1]
-  int64_t lanes;    // to store, at most vectors * lanes
-  bool add;         // add the chain to dw instead of storing it
+  int64_t dw_step;           // floats between dw[j] and dw[j + 1]
+  int64_t lanes;             // to store, at most vectors * lanes
+  bool add;                  // add the chain to dw instead of storing it
+  int64_t x_ahead, g_ahead;  // floats from what the tile reads to what it will read in the next block, which is asked for now
 };
 
 // A piece of a row of a depthwise convolution: y[pixel][c] = fma chain over taps of x[tap][pixel * x_step + c] * w[tap][c]
@@ -62,9 +67,31 @@ struct DepthwiseGrad {
   int64_t first, channels;  // [first, first + channels) of x, g and dw
 };
 
-constexpr int kMaxTaps = 10;   // of a DepthwiseGrad, exclusive
-constexpr int kMaxPixels = 8;  // of half a tile, exclusive
-constexpr int kMaxGrad = 15;   // output channels of a GradTile, exclusive
+// One 6 x 6 patch of pixels to its 36 Winograd numbers per channel: v[plane][c].
+template <class T>
+struct WinogradInput {
+  const T* x;
+  int64_t x_row, x_pixel;
+  int64_t channels;
+  T* v;
+  int64_t v_plane;
+};
+// 36 numbers per channel m[plane][c] to at most 4 x 4 pixels of y, finished.
+template <class T>
+struct WinogradOutput {
+  const T* m;
+  int64_t m_plane;
+  int64_t channels;
+  T* y;
+  int64_t y_row, y_pixel;
+  int64_t rows, cols;  // to store
+  const Finish<T>* finish;
+};
+
+constexpr int64_t kPanel = 32;  // outputs of a panel of weights that is packed once, for every instruction set
+constexpr int kMaxTaps = 10;    // of a DepthwiseGrad, exclusive
+constexpr int kMaxPixels = 8;   // of half a tile, exclusive
+constexpr int kMaxGrad = 15;    // output channels of a GradTile, exclusive
 
 struct Kernels {
   int64_t lanes;                                    // floats per vector
@@ -76,6 +103,10 @@ struct Kernels {
   void (*depthwise_grad[kMaxTaps])(const DepthwiseGrad&);  // [taps]
   // to[k][to_step] = from[rows][from_step] transposed; rows <= lanes, missing ones are zeros.
   void (*transpose)(const float* from, int64_t from_step, int64_t rows, int64_t k, float* to, int64_t to_step);
+  void (*winograd_input)(const WinogradInput<float>&);
+  void (*winograd_output)(const WinogradOutput<float>&);
+  void (*finish)(const Finish<float>&, float* y, int64_t y_step, int64_t pixels, int64_t channels);
+  void (*affine)(const Affine<float>&, const float* x, int64_t pixels, int64_t channels, float* to, int64_t to_step);
 };
 
 const Kernels& kernels();  // those of isa(), which is not plain

@@ -3,6 +3,7 @@
 // not be merged by the linker with code that runs on a lesser machine.
 #pragma once
 #include "engine/cpu/kernels.h"
+#include "engine/cpu/winograd.inc.h"
 
 namespace vitrine::cpu {
 namespace {
@@ -29,7 +30,7 @@ void tile(const Tile& t) {
   // The lines of y are asked for now, so that they have arrived when the sums are stored.
   UNROLL for (int h = 0; h < Halves; ++h) UNROLL for (int p = 0; p < Pixels; ++p) UNROLL for (int v = 0; v < Vectors; ++v)
       __builtin_prefetch(t.y[h] + p * t.y_step + v * kLanes, 1);
-  const int64_t step = t.x_step;
+  const int64_t step = t.x_step, w_step = t.w_step;
   const float* w = t.w;
   for (int64_t r = 0; r < t.run_count; ++r) {
     const float* x0 = t.x[0] + t.runs[r];
@@ -42,10 +43,13 @@ void tile(const Tile& t) {
         V xv = V::broadcast((h ? x1 : x0) + p * step);
         UNROLL for (int v = 0; v < Vectors; ++v) acc[h][p][v] = V::fma(xv, wv[v], acc[h][p][v]);
       }
-      w += Vectors * kLanes;
+      w += w_step;
       ++x0, ++x1;
     }
   }
+  if (t.finish)
+    UNROLL for (int h = 0; h < Halves; ++h) UNROLL for (int p = 0; p < Pixels; ++p) UNROLL for (int v = 0; v < Vectors; ++v) acc[h][p][v] =
+        finished(*t.finish, acc[h][p][v], v * kLanes, t.y[h] + p * t.y_step + v * kLanes, masks.m[v]);
   UNROLL for (int h = 0; h < Halves; ++h) UNROLL for (int p = 0; p < Pixels; ++p) UNROLL for (int v = 0; v < Vectors; ++v) acc[h][p][v]
       .store(t.y[h] + p * t.y_step + v * kLanes, masks.m[v]);
 }
@@ -62,7 +66,8 @@ void grad_tile(const GradTile& t) {
 #pragma GCC unroll 2
       for (int64_t p = t.pixels; p > 0; --p) {
         V xv[Vectors];
-        UNROLL for (int v = 0; v < Vectors; ++v) xv[v] = V::load(x + v * kLanes);
+        UNROLL for (int v = 0; v < Vectors; ++v) xv[v] = V::load(x + v * kLanes), __builtin_prefetch(x + t.x_ahead + v * kLanes, 0, 2);
+        __builtin_prefetch(g + t.g_ahead, 0, 2), __builtin_prefetch(g + t.g_ahead + Outputs - 1, 0, 2);
         UNROLL for (int j = 0; j < Outputs; ++j) {
           V gv = V::broadcast(g + j);
           UNROLL for (int v = 0; v < Vectors; ++v) acc[j][v] = V::fma(gv, xv[v], acc[j][v]);
@@ -154,6 +159,13 @@ void transpose(const float* from, int64_t from_step, int64_t rows, int64_t k, fl
     for (int64_t r = 0; r < kLanes; ++r) to[i * to_step + r] = r < rows ? from[r * from_step + i] : 0.0f;
 }
 
+void finish(const Finish<float>& f, float* y, int64_t y_step, int64_t pixels, int64_t channels) {
+  finish_row<V>(f, y, y_step, pixels, channels);
+}
+void affine(const Affine<float>& a, const float* x, int64_t pixels, int64_t channels, float* to, int64_t to_step) {
+  affine_row<V>(a, x, pixels, channels, to, to_step);
+}
+
 // Tables without std::index_sequence: one line per size.
 #define TILES(v, h) \
   { nullptr, tile<v, h, 1>, tile<v, h, 2>, tile<v, h, 3>, TILES_WIDE(v, h) }
@@ -167,8 +179,18 @@ void transpose(const float* from, int64_t from_step, int64_t rows, int64_t k, fl
   }
 
 constexpr Kernels kKernels = {
-    kLanes,        kPixels,         kGrads,    {{TILES(1, 1), TILES(1, 2)}, {TILES(2, 1), TILES(2, 2)}}, {GRADS(1), GRADS(2)},
-    depthwise_row, DEPTHWISE_GRADS, transpose,
+    kLanes,
+    kPixels,
+    kGrads,
+    {{TILES(1, 1), TILES(1, 2)}, {TILES(2, 1), TILES(2, 2)}},
+    {GRADS(1), GRADS(2)},
+    depthwise_row,
+    DEPTHWISE_GRADS,
+    transpose,
+    winograd_input<V>,
+    winograd_output<V>,
+    finish,
+    affine,
 };
 
 }  // namespace

@@ -21,6 +21,10 @@ struct V {
   static V broadcast(const float* p) { return {_mm256_broadcast_ss(p)}; }
   static V fma(V a, V b, V c) { return {_mm256_fmadd_ps(a.r, b.r, c.r)}; }
   static V add(V a, V b) { return {_mm256_add_ps(a.r, b.r)}; }
+  static V sub(V a, V b) { return {_mm256_sub_ps(a.r, b.r)}; }
+  static V mul(V a, V b) { return {_mm256_mul_ps(a.r, b.r)}; }
+  static V set(float v) { return {_mm256_set1_ps(v)}; }
+  static V if_positive(V x, V yes, V no) { return {_mm256_blendv_ps(no.r, yes.r, _mm256_cmp_ps(x.r, _mm256_setzero_ps(), _CMP_GT_OQ))}; }
   void store(float* p) const { _mm256_storeu_ps(p, r); }
   void store(float* p, Mask m) const { _mm256_maskstore_ps(p, m, r); }
 

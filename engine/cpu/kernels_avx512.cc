@@ -18,6 +18,12 @@ struct V {
   static V broadcast(const float* p) { return {_mm512_set1_ps(*p)}; }
   static V fma(V a, V b, V c) { return {_mm512_fmadd_ps(a.r, b.r, c.r)}; }
   static V add(V a, V b) { return {_mm512_add_ps(a.r, b.r)}; }
+  static V sub(V a, V b) { return {_mm512_sub_ps(a.r, b.r)}; }
+  static V mul(V a, V b) { return {_mm512_mul_ps(a.r, b.r)}; }
+  static V set(float v) { return {_mm512_set1_ps(v)}; }
+  static V if_positive(V x, V yes, V no) {
+    return {_mm512_mask_blend_ps(_mm512_cmp_ps_mask(x.r, _mm512_setzero_ps(), _CMP_GT_OQ), no.r, yes.r)};
+  }
   void store(float* p) const { _mm512_storeu_ps(p, r); }
   void store(float* p, Mask m) const { _mm512_mask_storeu_ps(p, m, r); }
 

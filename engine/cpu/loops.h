@@ -2,6 +2,7 @@
 #pragma once
 #include <cstdint>
 
+#include "engine/core/by_float.h"
 #include "engine/core/op.h"
 #include "engine/core/parallel.h"
 
@@ -17,16 +18,7 @@ namespace vitrine::cpu {
 
 inline constexpr int64_t kGrain = 16384;  // elements per chunk of elementwise work
 
-// body(T{}) with T the C++ type of a floating-point dtype.
-template <class Body>
-void by_float(Dtype d, Body&& body) {
-  if (d == Dtype::f32)
-    body(float{});
-  else if (d == Dtype::f64)
-    body(double{});
-  else
-    throw Error(cat("expected f32 or f64, got ", info(d).name));
-}
+using vitrine::by_float;
 
 // Rows per chunk so that a chunk holds about kGrain elements.
 inline int64_t row_grain(int64_t row) { return std::max<int64_t>(1, kGrain / std::max<int64_t>(1, row)); }

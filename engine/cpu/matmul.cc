@@ -49,7 +49,7 @@ void rows_times_columns(const Product& p, int64_t i0, int64_t i1, int64_t j0, in
       const int64_t columns = std::min(wide, j1 - j);
       pack(p, k0, depth, j, columns, panel);
       const Grid grid{copy ? copy : a, p.c + i0 * p.n + j, 1, 1, rows, 0, 0, copy ? pitch : p.depth, 0, 0, p.n};
-      run_panel(p.k, grid, &start, 1, depth, panel, columns, k0 > 0);
+      run_panel(p.k, grid, &start, 1, depth, {panel, round_up(columns, p.k.lanes), columns}, k0 > 0);
     }
   }
 }

@@ -21,7 +21,7 @@ namespace {
 constexpr int64_t kBlockBytes = 256 << 10;  // of a block's source: with a panel of weights it stays in a 1 MB L2
 constexpr int64_t kMinPixels = 98;          // of a block: fewer, and fetching the weights from L3 would show
 constexpr int64_t kBlocksPerThread = 4, kTasksPerThread = 2;
-constexpr int64_t kPanel = kQMaxBlocks * kQOutputs;
+constexpr int64_t kPanelOutputs = kQMaxBlocks * kQOutputs;
 constexpr int64_t kDepthwisePixels = 64;  // whose sources stay in L1 while the channels pass
 
 // How the output is cut: into images or, where these are large, each image into rows. Sizes of blocks differ by one at most.
@@ -130,7 +130,7 @@ QConv::QConv(const ConvShape& s, const QWeights& w, const uint8_t* x, int32_t x_
       ys_(s.oh, s.h, s.kh, s.stride_h, s.pad_h, s.dilation_h, !depthwise_ && !in_place_),
       // A run starts and ends where a line does.
       xs_(s.ow, s.w, s.kw, s.stride_w, s.pad_w, s.dilation_w, !depthwise_ && !in_place_ && (runs_.taps == 1 || s.c % 4 == 0)),
-      pitch_(s.o + kPanel) {
+      pitch_(s.o + kPanelOutputs) {
   if (in_place_ && s.stride_h == 1 && s.stride_w == 1) {
     s_.h = s_.oh = s.n * s.h * s.w, s_.n = s_.w = s_.ow = cols_ = 1;
     ys_ = Axis(s_.oh, s_.h, 1, 1, 0, 1, false), xs_ = Axis(1, 1, 1, 1, 0, 1, false);
@@ -149,7 +149,7 @@ QConv::QConv(const ConvShape& s, const QWeights& w, const uint8_t* x, int32_t x_
   for (const float** v : {&e_.mult, &e_.add, &e_.slope, &e_.post_mult, &e_.post_add, &e_.second_mult, &e_.second_add}) {
     if (!*v) continue;
     *v = static_cast<const float*>(std::memcpy(to, *v, s.o * 4));
-    std::memset(to + s.o, 0, kPanel * 4);
+    std::memset(to + s.o, 0, kPanelOutputs * 4);
     to += pitch_;
   }
 }
@@ -170,7 +170,7 @@ void QConv::plan_region(const Range& y, const Range& x, QRun* runs, int64_t& cou
       const int32_t* tap_sum = w_.tap_sum_.data() + (ky * s_.kw + kx) * s_.o;
       for (int64_t o = 0; o < s_.o; ++o) sum[o] += zero * static_cast<uint32_t>(tap_sum[o]);
     }
-  std::fill_n(start + s_.o, kPanel, 0);
+  std::fill_n(start + s_.o, kPanelOutputs, 0);
 }
 
 void QConv::run() const {

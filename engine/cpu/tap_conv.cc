@@ -79,15 +79,28 @@ Block block_at(const Grid& g, const Cut& c, int64_t index) {
 }
 
 // Points the block's grid at a padded copy of its source, in this thread's scratch, with `pixel` floats per source pixel.
-void pad(const TapConv& t, const Reach& r, int64_t pixel, Block& b) {
+void pad(const Kernels& k, const TapConv& t, const Reach& r, int64_t pixel, Block& b) {
   Grid& g = b.grid;
   const int64_t rows = (g.rows - 1) * t.step_y + r.y1 - r.y0 + 1, cols = (t.ow - 1) * t.step_x + r.x1 - r.x0 + 1;
   float* strip = scratch(Slot::strip, g.images * rows * cols * pixel);
-  for (int64_t i = 0; i < g.images; ++i)
-    copy_padded({t.x + (b.n + i) * t.h * t.w * t.c, t.h, t.w, t.c, t.c}, b.y * t.step_y + r.y0, rows, r.x0, cols, pixel,
-                strip + i * rows * cols * pixel);
+  for (int64_t i = 0; i < g.images; ++i) {
+    const Image image{t.x + (b.n + i) * t.h * t.w * t.c, t.h, t.w, t.c, t.c};
+    float* to = strip + i * rows * cols * pixel;
+    if (t.affine.mean)
+      copy_padded(image, b.y * t.step_y + r.y0, rows, r.x0, cols, pixel, to,
+                  [&](const float* from, int64_t pixels, float* at) { k.affine(t.affine, from, pixels, t.c, at, pixel); });
+    else
+      copy_padded(image, b.y * t.step_y + r.y0, rows, r.x0, cols, pixel, to);
+  }
   g.x = strip - (r.y0 * cols + r.x0) * pixel;
   g.x_image = rows * cols * pixel, g.x_row = t.step_y * cols * pixel, g.x_pixel = t.step_x * pixel;
+}
+
+// The weights of group * out + o and the outputs behind it.
+Panel panel_at(const Kernels& k, const TapConv& t, int64_t depth, int64_t group, int64_t o) {
+  const int64_t outputs = std::min(2 * k.lanes, t.out - o);
+  if (!t.wide_panels) return {t.panels + group * panel_floats(k, depth, t.out) + o * depth, round_up(outputs, k.lanes), outputs};
+  return {t.panels + (group * round_up(t.out, kPanel) + o / kPanel * kPanel) * depth + o % kPanel, kPanel, outputs};
 }
 
 // Pixels this many floats apart fall into the same set of a 32 KB, 8-way L1, which cannot hold the fourteen of a tile.
@@ -98,7 +111,7 @@ bool collides(int64_t step) { return step % 1024 == 0; }
 void run(const Kernels& k, const TapConv& t) {
   if (t.n == 0 || t.oh == 0 || t.ow == 0) return;
   const Reach r = reach(t.taps);
-  const bool spread = collides(t.step_x * t.c), padded = spread || needs_padding(t, r);
+  const bool spread = collides(t.step_x * t.c), padded = spread || t.affine.mean || needs_padding(t, r);
   const int64_t pixel = t.c + (spread ? k.lanes : 0);
   const int64_t pitch = (padded ? (t.ow - 1) * t.step_x + r.x1 - r.x0 + 1 : t.w) * pixel;  // floats between source rows
   const int64_t merged = t.groups == 1 && !spread ? taps_per_run(t.taps) : 1, depth = static_cast<int64_t>(t.taps.size()) * t.in;
@@ -115,22 +128,23 @@ void run(const Kernels& k, const TapConv& t) {
 
   parallel_chunks(c.count() * parts, [&](int64_t task) {
     Block b = block_at(grid, c, task / parts);
-    if (padded) pad(t, r, pixel, b);
+    if (padded) pad(k, t, r, pixel, b);
     for (int64_t p = panels * (task % parts) / parts; p < panels * (task % parts + 1) / parts; ++p) {
       const int64_t group = p / group_panels, o = p % group_panels * wide;
       Grid g = b.grid;
       g.x += group * t.in, g.y += group * t.out + o;
-      run_panel(k, g, runs.data(), static_cast<int64_t>(runs.size()), merged * t.in,
-                t.panels + group * panel_floats(k, depth, t.out) + o * depth, std::min(wide, t.out - o), false);
+      const Finish<float> finish = t.finish ? t.finish->from_channel(group * t.out + o) : Finish<float>{};
+      run_panel(k, g, runs.data(), static_cast<int64_t>(runs.size()), merged * t.in, panel_at(k, t, depth, group, o), false,
+                t.finish ? &finish : nullptr);
     }
   });
 }
 
-void run_panel(const Kernels& k, const Grid& g, const int64_t* runs, int64_t run_count, int64_t run_length, const float* panel,
-               int64_t outputs, bool resume) {
+void run_panel(const Kernels& k, const Grid& g, const int64_t* runs, int64_t run_count, int64_t run_length, const Panel& panel, bool resume,
+               const Finish<float>* finish) {
   const int64_t pieces = (g.cols + k.pixels - 1) / k.pixels, size = (g.cols + pieces - 1) / pieces;  // of a row: half tiles
-  const auto& table = k.tile[outputs > k.lanes];
-  Tile full{{}, g.x_pixel, runs, run_count, run_length, panel, {}, g.y_pixel, outputs, resume}, rest = full;
+  const auto& table = k.tile[panel.outputs > k.lanes];
+  Tile full{{}, g.x_pixel, runs, run_count, run_length, panel.w, panel.step, {}, g.y_pixel, panel.outputs, resume, finish}, rest = full;
   bool full_waits = false, rest_waits = false;
   for (int64_t n = 0; n < g.images; ++n)
     for (int64_t row = 0; row < g.rows; ++row) {

@@ -69,6 +69,22 @@ void check_node(const Graph& g, const GraphNode& node, size_t index, std::vector
   }
 }
 
+void verify_node(const Model& m, size_t index) {
+  const GraphNode& node = m.graph.nodes[index];
+  if (!node.op->verify) return;
+  Tensors in;
+  for (Id id : node.in) {
+    const Value& v = m.graph.values[id];
+    const bool given = v.kind == Value::Kind::parameter || v.kind == Value::Kind::buffer;
+    in.push_back(given ? m.tensors.at(v.name).to(Device::cpu) : Tensor());
+  }
+  try {
+    node.op->verify(in, node.attrs.get());
+  } catch (const Error& e) {
+    throw Error(cat("graph: node ", index, " (", node.op->name, "): ", e.what()));
+  }
+}
+
 }  // namespace
 
 void check(const Graph& g) {
@@ -101,6 +117,7 @@ void check(const Model& m) {
     CHECK(it->second.shape() == v.meta.shape && it->second.dtype() == v.meta.dtype, "model: tensor ", v.name, " is ",
           str(it->second.meta()), ", expected ", str(v.meta));
   }
+  for (size_t i = 0; i < m.graph.nodes.size(); ++i) verify_node(m, i);
 }
 
 Model clone(const Model& m) {
@@ -108,5 +125,13 @@ Model clone(const Model& m) {
   for (auto& [name, tensor] : copy.tensors) tensor = tensor.clone();
   return copy;
 }
+
+Model to(const Model& m, Device d) {
+  Model moved = m;
+  for (auto& [name, tensor] : moved.tensors) tensor = tensor.to(d);
+  return moved;
+}
+
+Device device_of(const Model& m) { return m.tensors.empty() ? Device::cpu : m.tensors.begin()->second.device(); }
 
 }  // namespace vitrine

@@ -56,8 +56,10 @@ struct Model {
   TensorMap tensors;
   std::map<std::string, std::string> info;
 };
-void check(const Model&);   // the graph, and that every named tensor is there with the right dtype and shape
-Model clone(const Model&);  // own bytes
+void check(const Model&);        // the graph, that every named tensor is there with the right dtype and shape, and what operators verify
+Model clone(const Model&);       // own bytes
+Model to(const Model&, Device);  // its tensors there; those that are there already are shared
+Device device_of(const Model&);  // where its tensors are; cpu if it has none
 
 // Runs the graph through apply(), on the device of the tensors. Values are dropped after their last use unless autograd holds them.
 // `watch`, if given, sees every computed value. Updates are applied to `tensors` at the end.

@@ -3,6 +3,7 @@
 
 #include "engine/ops.h"
 #include "engine/ops/shapes.h"
+#include "engine/ops/ties.h"
 
 namespace vitrine {
 namespace {
@@ -45,7 +46,7 @@ Tensors backward(const Back& b) {
           b.needs(4) ? mul_scalar(mul(mul(dgamma, gamma), square(rstd)), -0.5) : Tensor{}};
 }
 
-const OpDef& op = define<BatchNormAttrs>({.name = "batch_norm", .infer = infer, .backward = backward});
+const OpDef& op = define<BatchNormAttrs>({.name = "batch_norm", .infer = infer, .backward = backward, .ties = tie_elementwise});
 const OpDef& train_op = define<BatchNormTrainAttrs>({
     .name = "batch_norm_train",
     .infer = train_infer,

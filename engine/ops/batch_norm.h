@@ -1,5 +1,7 @@
-// Attributes of batch_norm and batch_norm_train.
+// Attributes of batch_norm and batch_norm_train, and the one scale per channel that the former multiplies by.
 #pragma once
+#include <cmath>
+
 #include "engine/core/attrs.h"
 
 namespace vitrine {
@@ -13,5 +15,10 @@ struct BatchNormTrainAttrs : Attrs {
   double eps = 1e-5, momentum = 0.1;
   void visit(AttrVisitor& v) override { v("eps", eps), v("momentum", momentum); }
 };
+
+template <class T>
+T batch_norm_scale(T gamma, T var, double eps) {
+  return gamma * static_cast<T>(1.0 / std::sqrt(static_cast<double>(var) + eps));
+}
 
 }  // namespace vitrine

@@ -1,5 +1,7 @@
 #include "engine/ops/conv2d.h"
 
+#include "engine/core/ties.h"
+
 namespace vitrine {
 
 void Conv2dAttrs::visit(AttrVisitor& v) {
@@ -108,9 +110,70 @@ int64_t macs_conv2d(const Metas& in, const Metas& out, Attrs*) { return out[0].n
 int64_t macs_grad_x(const Metas& in, const Metas&, Attrs*) { return in[0].numel() * in[1].shape.product(1, 4); }
 int64_t macs_grad_w(const Metas& in, const Metas& out, Attrs*) { return in[1].numel() * out[0].shape.product(1, 4); }
 
-const OpDef& conv2d_op = define<Conv2dAttrs>({.name = "conv2d", .infer = infer_conv2d, .backward = backward_conv2d, .macs = macs_conv2d});
-const OpDef& grad_x_op =
-    define<Conv2dGradXAttrs>({.name = "conv2d_grad_x", .infer = infer_grad_x, .backward = backward_grad_x, .macs = macs_grad_x});
+// Of groups of one input or one output channel none can become narrower: then, or if wished, a group goes as a whole.
+bool whole(const Ties& t, const Shape& w) {
+  const int64_t groups = t.as<Conv2dAttrs>().groups;
+  return groups > 1 && (t.whole_groups || w[3] == 1 || w[0] == groups);
+}
+// Otherwise all groups become narrower alike: rows (outputs) and columns at equal positions in their groups are one.
+void tie_aligned(Ties& t, const Channels& all, const Channels& positions) {
+  for (size_t i = 0; i < all.size(); ++i) t.tie(all[i], positions[i % positions.size()]);
+}
+
+void conv2d_ties(Ties& t) {
+  const Shape& w = t.in[1].shape;
+  const Channels x = t.of(0, 3), rows = t.of(1, 0);
+  const size_t groups = t.as<Conv2dAttrs>().groups, reads = w[3], makes = rows.size() / groups;
+  if (whole(t, w)) {
+    for (size_t i = 0; i < x.size(); ++i) t.tie(x[i], rows[i / reads * makes]);
+    for (size_t i = 0; i < rows.size(); ++i) t.tie(rows[i], rows[i / makes * makes]);
+  } else {
+    tie_aligned(t, x, t.of(1, 3));
+    tie_aligned(t, rows, {rows.begin(), rows.begin() + makes});
+  }
+  t.give(0, 3, rows);
+}
+
+// As a network's layer this is the transposed convolution: it reads what a convolution makes.
+void grad_x_ties(Ties& t) {
+  const Shape& w = t.in[1].shape;
+  const Channels g = t.of(0, 3), rows = t.of(1, 0);
+  const size_t groups = t.as<Conv2dAttrs>().groups, reads = rows.size() / groups, makes = w[3];
+  t.tie(g, rows);
+  Channels x(groups * makes);
+  if (whole(t, w)) {
+    for (size_t i = 0; i < rows.size(); ++i) t.tie(rows[i], rows[i / reads * reads]);
+    for (size_t i = 0; i < x.size(); ++i) x[i] = rows[i / makes * reads];
+  } else {
+    const Channels columns = t.of(1, 3);
+    tie_aligned(t, rows, {rows.begin(), rows.begin() + reads});
+    for (size_t i = 0; i < x.size(); ++i) x[i] = columns[i % makes];
+  }
+  t.give(0, 3, x);
+}
+
+// `channels` are those that the weights' columns and the groups share out among them.
+template <class A>
+AttrsPtr regroup(const Narrowed& n, int64_t channels) {
+  auto a = std::make_shared<A>(static_cast<A&>(*n.attrs));
+  a->groups = channels / n.in[1].shape[3];
+  return a;
+}
+AttrsPtr narrow_conv2d(const Narrowed& n) { return regroup<Conv2dAttrs>(n, n.in[0].shape[3]); }
+AttrsPtr narrow_grad_x(const Narrowed& n) { return regroup<Conv2dGradXAttrs>(n, n.out[0].shape[3]); }
+
+const OpDef& conv2d_op = define<Conv2dAttrs>({.name = "conv2d",
+                                              .infer = infer_conv2d,
+                                              .backward = backward_conv2d,
+                                              .macs = macs_conv2d,
+                                              .ties = conv2d_ties,
+                                              .narrow = narrow_conv2d});
+const OpDef& grad_x_op = define<Conv2dGradXAttrs>({.name = "conv2d_grad_x",
+                                                   .infer = infer_grad_x,
+                                                   .backward = backward_grad_x,
+                                                   .macs = macs_grad_x,
+                                                   .ties = grad_x_ties,
+                                                   .narrow = narrow_grad_x});
 const OpDef& grad_w_op =
     define<Conv2dGradWAttrs>({.name = "conv2d_grad_w", .infer = infer_grad_w, .backward = backward_grad_w, .macs = macs_grad_w});
 

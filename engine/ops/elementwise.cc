@@ -3,6 +3,7 @@
 
 #include "engine/ops.h"
 #include "engine/ops/shapes.h"
+#include "engine/ops/ties.h"
 
 namespace vitrine {
 namespace {
@@ -63,6 +64,7 @@ Tensors grad_inputs(const Back& b, Reads reads) {
       .name = #id,                                                                                                 \
       .infer = same_as_first,                                                                                      \
       .backward = [](const Back& b) -> Tensors { return {apply1(id##_grad_op, {}, grad_inputs(b, id##_reads))}; }, \
+      .ties = tie_elementwise,                                                                                     \
       .saves_in = id##_reads == input,                                                                             \
       .saves_out = id##_reads == output,                                                                           \
   });                                                                                                              \
@@ -75,11 +77,13 @@ Tensors grad_inputs(const Back& b, Reads reads) {
       .backward = [](const Back& b) -> Tensors {                                                                          \
         return {apply1(id##_grad_op, scalars(b.as<ScalarAttrs>().a, b.as<ScalarAttrs>().b), grad_inputs(b, id##_reads))}; \
       },                                                                                                                  \
+      .ties = tie_elementwise,                                                                                            \
       .saves_in = id##_reads == input,                                                                                    \
   });                                                                                                                     \
   Tensor id(const Tensor& x, double a, double b) { return apply1(id##_op, scalars(a, b), {x}); }
-#define BINARY(id, F)                                                                                                              \
-  static const OpDef& id##_op = define({.name = #id, .infer = broadcast_pair, .backward = id##_backward, .saves_in = id##_saves}); \
+#define BINARY(id, F)                                                                                                             \
+  static const OpDef& id##_op =                                                                                                   \
+      define({.name = #id, .infer = broadcast_pair, .backward = id##_backward, .ties = tie_elementwise, .saves_in = id##_saves}); \
   Tensor id(const Tensor& a, const Tensor& b) { return apply1(id##_op, {}, {a, b}); }
 #include "engine/ops/elementwise.def"
 

@@ -3,12 +3,7 @@
 #include <cmath>
 
 #include "engine/core/attrs.h"
-
-#ifdef __CUDACC__
-#define VITRINE_HD __host__ __device__
-#else
-#define VITRINE_HD
-#endif
+#include "engine/core/host_device.h"
 
 namespace vitrine {
 

@@ -3,6 +3,7 @@
 
 #include "engine/ops.h"
 #include "engine/ops/shapes.h"
+#include "engine/ops/ties.h"
 
 namespace vitrine {
 namespace {
@@ -27,6 +28,7 @@ const OpDef& op = define<NormalizeAttrs>({
     .backward = [](const Back& b) -> Tensors {
       return {apply1(grad_op, attrs(b.as<NormalizeAttrs>().eps), {b.in[0], b.grad[0]})};
     },
+    .ties = tie_elementwise,
 });
 
 }  // namespace

@@ -1,5 +1,7 @@
 #include "engine/ops/matmul.h"
 
+#include "engine/core/ties.h"
+
 namespace vitrine {
 namespace {
 
@@ -30,7 +32,15 @@ int64_t macs(const Metas& in, const Metas& out, Attrs* attrs) {
   return out[0].numel() * in[0].shape[static_cast<MatmulAttrs&>(*attrs).ta ? 0 : 1];
 }
 
-const OpDef& op = define<MatmulAttrs>({.name = "matmul", .infer = infer, .backward = backward, .macs = macs});
+void ties(Ties& t) {
+  auto& a = t.as<MatmulAttrs>();
+  const int rows = a.ta ? 1 : 0, columns = a.tb ? 0 : 1;
+  t.tie(t.of(0, 1 - rows), t.of(1, 1 - columns));
+  if (t.known(0, rows)) t.give(0, 0, t.of(0, rows));
+  t.give(0, 1, t.of(1, columns));
+}
+
+const OpDef& op = define<MatmulAttrs>({.name = "matmul", .infer = infer, .backward = backward, .macs = macs, .ties = ties});
 
 }  // namespace
 

@@ -1,6 +1,7 @@
 // prelu: x > 0 ? x : slope[c] * x (He et al. 2015), and its gradient.
 #include "engine/ops.h"
 #include "engine/ops/shapes.h"
+#include "engine/ops/ties.h"
 
 namespace vitrine {
 namespace {
@@ -25,6 +26,7 @@ const OpDef& op = define({
     .backward = [](const Back& b) -> Tensors {
       return apply(grad_op, {}, {b.in[0], b.in[1], b.grad[0]});
     },
+    .ties = tie_elementwise,
 });
 
 }  // namespace

@@ -54,10 +54,10 @@ KernelFor grad_kernel("prelu_grad", Device::cpu, [](const Call& call) {
     int64_t c = call.in[0].shape().back();
     const T *x = call.in[0].data<T>(), *slope = call.in[1].data<T>(), *g = call.in[2].data<T>();
     T *dx = call.out[0].data<T>(), *dslope = call.out[1].data<T>();
-    auto sums = cpu::channel_sums(call.in[0].shape().rows(), c, [&](int64_t begin, int64_t n, double* s, double*) {
+    auto sums = cpu::channel_sums(call.in[0].shape().rows(), c, 1, [&](int64_t begin, int64_t n, double* s) {
       backward(x + begin * c, g + begin * c, dx + begin * c, n, c, slope, s);
     });
-    for (int64_t k = 0; k < c; ++k) dslope[k] = static_cast<T>(sums.first[k]);
+    for (int64_t k = 0; k < c; ++k) dslope[k] = static_cast<T>(sums[k]);
   });
 });
 

@@ -3,6 +3,7 @@
 
 #include "engine/ops.h"
 #include "engine/ops/shapes.h"
+#include "engine/ops/ties.h"
 
 namespace vitrine {
 namespace {
@@ -39,13 +40,34 @@ Metas expand_infer(const Metas& in, Attrs* attrs) {
   return {Meta{to, in[0].dtype}};
 }
 
-const OpDef& sum_op = define<ReduceAttrs>({.name = "sum", .infer = infer, .backward = sum_backward, .saves_in = 0});
-const OpDef& min_op = define<ReduceAttrs>({.name = "min", .infer = infer});
-const OpDef& max_op = define<ReduceAttrs>({.name = "max", .infer = infer});
+void pass(Ties& t, bool reduced_too) {
+  auto& a = t.as<ReduceAttrs>();
+  for (int i = 0, to = 0; i < t.in[0].shape.rank(); ++i) {
+    const bool reduced = i >= a.first && i < a.first + a.count;
+    if (t.known(0, i) && !reduced) t.give(0, to, t.of(0, i));
+    if (t.known(0, i) && reduced && reduced_too) t.of(0, i);
+    to += !reduced || a.keep;
+  }
+}
+void sum_ties(Ties& t) { pass(t, true); }       // a channel that has gone adds nothing
+void extreme_ties(Ties& t) { pass(t, false); }  // but its zero could have been the largest
+
+// Repeated channels are ties of the result alone: one slope for all channels.
+void expand_ties(Ties& t) {
+  tie_elementwise(t);
+  const Shape &x = t.in[0].shape, &y = t.out[0].shape;
+  if (y.rank() && y.back() != 1 && (x.rank() == 0 || x.back() == 1)) t.give(0, y.rank() - 1, t.fresh(y.back()));
+}
+
+const OpDef& sum_op = define<ReduceAttrs>({.name = "sum", .infer = infer, .backward = sum_backward, .ties = sum_ties, .saves_in = 0});
+const OpDef& min_op = define<ReduceAttrs>({.name = "min", .infer = infer, .ties = extreme_ties});
+const OpDef& max_op = define<ReduceAttrs>({.name = "max", .infer = infer, .ties = extreme_ties});
 const OpDef& expand_op = define<ShapeAttrs>({
     .name = "expand",
     .infer = expand_infer,
     .backward = [](const Back& b) -> Tensors { return {sum_to(b.grad[0], b.in[0].shape())}; },
+    .ties = expand_ties,
+    .narrow = narrow_shape,
     .saves_in = 0,
 });
 

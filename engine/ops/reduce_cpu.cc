@@ -41,6 +41,12 @@ void reduce(const Call& c) {
   parallel_chunks(outer * chunks, [&](int64_t job) {
     int64_t o = job / chunks, begin = job % chunks * length, end = std::min(reduced, begin + length);
     double* acc = &partial[job * inner];
+    if (inner == 1) {  // a chain in a register
+      double chain = R::start;
+      for (int64_t r = begin; r < end; ++r) chain = R::join(chain, x[o * reduced + r]);
+      *acc = chain;
+      return;
+    }
     for (int64_t r = begin; r < end; ++r) {
       const T* row = x + (o * reduced + r) * inner;
       for (int64_t i = 0; i < inner; ++i) acc[i] = R::join(acc[i], row[i]);

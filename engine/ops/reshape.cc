@@ -2,6 +2,7 @@
 #include "engine/ops.h"
 #include "engine/ops/reduce.h"
 #include "engine/ops/shapes.h"
+#include "engine/ops/ties.h"
 
 namespace vitrine {
 namespace {
@@ -76,15 +77,59 @@ Metas sort_infer(const Metas& in, Attrs*) {
   return {in[0], Meta{in[0].shape, Dtype::i64}};
 }
 
+// Axes [from, to) of x become axes [first, last) of y. Merged axes: a channel for each element, so that it has as many indices as pixels.
+// Split axes: channels must stay along one axis, and that is the last; what lies on the others is one with it.
+void tie_block(Ties& t, int from, int to, int first, int last) {
+  const Shape &x = t.in[0].shape, &y = t.out[0].shape;
+  int axis = -1;
+  for (int i = from; i < to; ++i) {
+    if (!t.known(0, i)) continue;
+    if (axis >= 0) return;  // two kinds of channels in one axis: left unread
+    axis = i;
+  }
+  if (axis < 0) return;
+  Channels each;
+  for (int64_t outer = 0; outer < x.product(from, axis); ++outer)
+    for (int channel : t.of(0, axis)) each.insert(each.end(), x.product(axis + 1, to), channel);
+  while (last > first + 1 && y[last - 1] == 1) --last;
+  const size_t extent = y[last - 1];
+  for (size_t i = extent; i < each.size(); ++i) t.tie(each[i], each[i % extent]);
+  each.resize(extent);
+  t.give(0, last - 1, each);
+}
+
+void reshape_ties(Ties& t) {
+  const Shape &x = t.in[0].shape, &y = t.out[0].shape;
+  if (x.numel() == 0) return;
+  for (int i = 0, j = 0; i < x.rank() && j < y.rank();) {  // the shortest runs of axes with equally many elements
+    const int from = i, first = j;
+    int64_t a = x[i++], b = y[j++];
+    while (a != b)
+      if (a < b)
+        a *= x[i++];
+      else
+        b *= y[j++];
+    tie_block(t, from, i, first, j);
+  }
+}
+
+void transpose_ties(Ties& t) {
+  const Shape& order = t.as<ShapeAttrs>().shape;
+  for (int axis = 0; axis < order.rank(); ++axis)
+    if (const int from = static_cast<int>(order[axis]); t.known(0, from)) t.give(0, axis, t.of(0, from));
+}
+
 const OpDef& reshape_op = define<ShapeAttrs>({
     .name = "reshape",
     .infer = reshape_infer,
     .backward = [](const Back& b) -> Tensors { return {reshape(b.grad[0], b.in[0].shape())}; },
+    .ties = reshape_ties,
+    .narrow = narrow_shape,
     .view = true,
     .saves_in = 0,
 });
-const OpDef& transpose_op =
-    define<ShapeAttrs>({.name = "transpose", .infer = transpose_infer, .backward = transpose_backward, .saves_in = 0});
+const OpDef& transpose_op = define<ShapeAttrs>(
+    {.name = "transpose", .infer = transpose_infer, .backward = transpose_backward, .ties = transpose_ties, .saves_in = 0});
 const OpDef& gather_op = define({
     .name = "gather",
     .infer = gather_infer,

@@ -17,9 +17,7 @@ std::optional<int64_t> tensor_bytes(const std::vector<int64_t>& dims, Dtype dtyp
     if (__builtin_mul_overflow(elements, std::max<int64_t>(extent, 1), &elements) || elements > INT64_MAX / 16) return std::nullopt;
   }
   if (empty) return 0;
-  int64_t row = dims.empty() ? 1 : dims.back(), bytes;
-  if (__builtin_mul_overflow(elements / row, (row + d.block - 1) / d.block * d.block_bytes, &bytes)) return std::nullopt;
-  return bytes;
+  return (elements * d.block_bytes + d.block - 1) / d.block;  // elements <= INT64_MAX / 16, block_bytes <= 8
 }
 
 std::string list(const std::vector<int64_t>& dims) {

@@ -6,7 +6,13 @@
 namespace vitrine::io {
 namespace {
 constexpr const char* kGraphKey = "vitrine.graph";
+
+// Packed codes lie in the file as their bytes, U8 [bytes]: the graph says what they are.
+Tensor unpacked_dtype(const Tensor& t, const Value& v) {
+  const bool bytes = t.dtype() == Dtype::u8 && t.shape() == Shape({v.meta.nbytes()});
+  return info(v.meta.dtype).packed() && bytes ? tensor_from(v.meta.shape, v.meta.dtype, bytes_of(t)) : t;
 }
+}  // namespace
 
 void save_model(const std::string& path, const Model& model) {
   check(model);
@@ -25,6 +31,8 @@ Model parse_model(std::string_view bytes, const std::string& file) {
   for (auto& [name, tensor] : content.tensors) m.tensors.emplace(name, tensor);
   try {
     m.graph = parse_graph(text->second);
+    for (const Value& v : m.graph.values)
+      if (auto it = m.tensors.find(v.name); it != m.tensors.end()) it->second = unpacked_dtype(it->second, v);
     check(m);
   } catch (const Error& e) {
     throw Error(cat(file, ": ", e.what()));

@@ -1,4 +1,5 @@
 // A model as one safetensors file: its tensors by name and, in the metadata, the graph's printed form ("vitrine.graph") and model.info.
+// Packed codes (u2 to u7) are written as U8 [bytes]; their dtype and shape stand in the graph.
 #pragma once
 #include <string>
 #include <string_view>

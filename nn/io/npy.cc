@@ -2,6 +2,8 @@
 
 #include <algorithm>
 #include <charconv>
+#include <cstring>
+#include <filesystem>
 #include <set>
 
 #include "nn/io/bytes.h"
@@ -110,10 +112,9 @@ class HeaderParser {
   size_t at_ = 0;
 };
 
-}  // namespace
-
-Tensor parse_npy(std::string_view bytes, const std::string& file) {
-  Cursor cursor(bytes, file);
+// Everything before the data, which is left to the cursor: what it holds, checked as far as a header can be.
+std::pair<Header, Dtype> parse_header(Cursor& cursor) {
+  const std::string& file = cursor.file();
   if (cursor.take(kMagic.size(), "the .npy magic") != kMagic) cursor.fail(0, "expected the .npy magic \\x93NUMPY");
   uint64_t version = cursor.number(2, "the version");
   if (version != 1 && version != 2) cursor.fail(6, cat("version ", version & 255, ".", version >> 8, ", expected 1.0 or 2.0"));
@@ -122,14 +123,58 @@ Tensor parse_npy(std::string_view bytes, const std::string& file) {
   CHECK(!h.fortran, file, ": fortran_order is True, expected C order");
   auto known = std::find_if(std::begin(kDescr), std::end(kDescr), [&](auto& d) { return h.descr == d.first; });
   CHECK(known != std::end(kDescr), file, ": dtype '", brief(h.descr), "', expected <f4, <f8, <i4, <i8 or |u1");
-  auto size = tensor_bytes(h.shape, known->second);
-  CHECK(size, file, ": shape ", brief(list(h.shape)), " is not supported (at most ", Shape::kMaxRank, " extents)");
+  CHECK(tensor_bytes(h.shape, known->second), file, ": shape ", brief(list(h.shape)), " is not supported (at most ", Shape::kMaxRank,
+        " extents)");
+  return {h, known->second};
+}
+
+}  // namespace
+
+Tensor parse_npy(std::string_view bytes, const std::string& file) {
+  Cursor cursor(bytes, file);
+  auto [h, dtype] = parse_header(cursor);
+  const auto size = tensor_bytes(h.shape, dtype);
   CHECK(static_cast<uint64_t>(*size) == cursor.left(), file, ": ", cursor.left(), " bytes of data, expected ", *size, " for ",
         list(h.shape));
-  return tensor_from(Shape(h.shape), known->second, cursor.take(cursor.left(), "the data"));
+  return tensor_from(Shape(h.shape), dtype, cursor.take(cursor.left(), "the data"));
 }
 
 Tensor read_npy(const std::string& path) { return parse_npy(load_bytes(path), path); }
+
+NpyRows::NpyRows(const std::string& path) : path_(path), in_(path, std::ios::binary) {
+  constexpr std::streamsize kMostHeader = 1 << 16;
+  CHECK(in_ && !std::filesystem::is_directory(path), path, ": cannot be opened");
+  buffer_.resize(kMostHeader);
+  in_.read(buffer_.data(), kMostHeader);
+  buffer_.resize(static_cast<size_t>(in_.gcount()));
+  in_.clear();
+  Cursor cursor(buffer_, path);
+  auto [h, dtype] = parse_header(cursor);
+  CHECK(h.shape.size() == 2 && (dtype == Dtype::f32 || dtype == Dtype::f64), path, ": ", h.descr, brief(list(h.shape)),
+        ", expected <f4 or <f8 [N,D]");
+  rows_ = h.shape[0], dim_ = h.shape[1], dtype_ = dtype, data_ = static_cast<int64_t>(cursor.at());
+  in_.seekg(0, std::ios::end);
+  const int64_t found = static_cast<int64_t>(in_.tellg()) - data_, expected = *tensor_bytes(h.shape, dtype);
+  CHECK(found == expected, path, ": ", found, " bytes of data, expected ", expected, " for ", list(h.shape));
+  buffer_.resize(static_cast<size_t>(rows_ > 0 ? expected / rows_ : 0));
+}
+
+void NpyRows::read(int64_t row, float* out) {
+  CHECK(row >= 0 && row < rows_, path_, ": row ", row, " of ", rows_);
+  const auto bytes = static_cast<int64_t>(buffer_.size()), at = data_ + row * bytes;
+  if (in_.tellg() != at) in_.seekg(at);
+  in_.read(buffer_.data(), bytes);
+  CHECK(in_.gcount() == bytes, path_, ": byte ", at, ": expected ", bytes, " bytes of row ", row);
+  if (dtype_ == Dtype::f32) {
+    std::memcpy(out, buffer_.data(), buffer_.size());
+  } else {
+    for (int64_t i = 0; i < dim_; ++i) {
+      double value;
+      std::memcpy(&value, buffer_.data() + i * 8, 8);
+      out[i] = static_cast<float>(value);
+    }
+  }
+}
 
 void write_npy(const std::string& path, const Tensor& t) {
   auto known = std::find_if(std::begin(kDescr), std::end(kDescr), [&](auto& d) { return t.dtype() == d.second; });

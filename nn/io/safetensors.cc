@@ -118,8 +118,9 @@ void write_safetensors(const std::string& path, const TensorFile& file) {
   for (const auto& [name, tensor] : file.tensors) {
     CHECK(name != "__metadata__" && !header.contains(name), path, ": tensor '", name, "': the name is taken");
     int64_t end = at + static_cast<int64_t>(bytes_of(tensor).size());
+    const std::vector<int64_t> extents(tensor.shape().begin(), tensor.shape().end());
     header[name] = {{"dtype", info(tensor.dtype()).safetensors},
-                    {"shape", std::vector<int64_t>(tensor.shape().begin(), tensor.shape().end())},
+                    {"shape", info(tensor.dtype()).packed() ? std::vector<int64_t>{end - at} : extents},
                     {"data_offsets", {at, end}}};
     at = end;
   }

@@ -1,8 +1,5 @@
 #include "quant/ops/fake_quant.h"
 
-#include <algorithm>
-#include <cmath>
-
 namespace vitrine::quant {
 void check_bits(int64_t bits) { CHECK(bits >= 2 && bits <= 16, "bits=", bits, ": expected 2 to 16"); }
 
@@ -65,14 +62,6 @@ const OpDef& clip_op = define({
 const OpDef& clip_grad_op = define({.name = "clip_grad", .infer = clip_grad_infer});
 
 }  // namespace
-
-QuantParams quant_params(float lo, float hi, int64_t bits) {
-  float half = static_cast<float>(int64_t{1} << (bits - 1));
-  float scale = (1 / std::max(hi - lo, 1e-8f)) * (2 * half - 1);
-  return {scale, std::nearbyint(scale * lo) + half, -half, half - 1};
-}
-
-float quantize_code(float x, const QuantParams& p) { return std::clamp(std::nearbyint(p.scale * x - p.zp), p.low, p.high); }
 
 Tensor fake_quant(const Tensor& x, const Tensor& range, int64_t bits) {
   auto a = std::make_shared<FakeQuantAttrs>();

@@ -7,6 +7,9 @@
 // The gradient is straight-through: dy/dx = 1 everywhere, also outside [lo, hi]; none reaches the range. clip(), put before it in
 // training, masks the gradient outside.
 #pragma once
+#include <cmath>
+
+#include "engine/core/host_device.h"
 #include "engine/core/op.h"
 
 namespace vitrine::quant {
@@ -26,10 +29,17 @@ struct QuantParams {
   float scale, zp, low, high;  // low = -2^(k-1), high = 2^(k-1) - 1
 };
 
-// Where the arithmetic above stands, once.
-QuantParams quant_params(float lo, float hi, int64_t bits);
-float quantize_code(float x, const QuantParams&);
-inline float dequantize(float q, const QuantParams& p) { return (q + p.zp) / p.scale; }
+// Where the arithmetic above stands, once, for every back end.
+VITRINE_HD inline QuantParams quant_params(float lo, float hi, int64_t bits) {
+  const float half = static_cast<float>(int64_t{1} << (bits - 1)), range = hi - lo < 1e-8f ? 1e-8f : hi - lo;
+  const float scale = (1 / range) * (2 * half - 1);
+  return {scale, ::rintf(scale * lo) + half, -half, half - 1};
+}
+VITRINE_HD inline float quantize_code(float x, const QuantParams& p) {
+  const float q = ::rintf(p.scale * x - p.zp);
+  return q < p.low ? p.low : q > p.high ? p.high : q;
+}
+VITRINE_HD inline float dequantize(float q, const QuantParams& p) { return (q + p.zp) / p.scale; }
 
 Tensor fake_quant(const Tensor& x, const Tensor& range, int64_t bits);                        // range [2]: lo, hi of the whole tensor
 Tensor fake_quant_weight(const Tensor& w, int64_t bits, bool per_channel, bool mse = false);  // ranges come from w itself

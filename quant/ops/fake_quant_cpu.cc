@@ -72,18 +72,17 @@ double squared_error(const T* x, const T* y, int64_t n) {
 }
 
 template <class T>
-void quantize_row(const T* w, T* y, int64_t n, const FakeQuantWeightAttrs& a) {
+QuantParams params_of(const T* w, T* spare, int64_t n, const FakeQuantWeightAttrs& a) {
   T low = std::numeric_limits<T>::infinity(), high = -low;
   extremes(w, n, &low, &high);
   auto lo = static_cast<float>(low), hi = static_cast<float>(high);
-  auto with = [&](float from, float to) { quantize(w, y, n, quant_params(from, to, a.bits)); };
   if (a.mse) {
     std::tie(lo, hi) = shrunken(lo, hi, [&](float from, float to) {
-      with(from, to);
-      return squared_error(w, y, n);
+      quantize(w, spare, n, quant_params(from, to, a.bits));
+      return squared_error(w, spare, n);
     });
   }
-  with(lo, hi);
+  return quant_params(lo, hi, a.bits);
 }
 
 // y = f(x, lo, hi, ...) for each element.
@@ -117,7 +116,7 @@ KernelFor weight_kernel("fake_quant_weight", Device::cpu, [](const Call& c) {
     T* y = c.out[0].data<T>();
     int64_t rows = a.per_channel ? c.in[0].shape()[0] : 1, n = rows ? c.in[0].numel() / rows : 0;
     parallel_for(n ? rows : 0, cpu::row_grain(n), [&](int64_t begin, int64_t end) {
-      for (int64_t r = begin; r < end; ++r) quantize_row(w + r * n, y + r * n, n, a);
+      for (int64_t r = begin; r < end; ++r) quantize(w + r * n, y + r * n, n, params_of(w + r * n, y + r * n, n, a));
     });
   });
 });
@@ -130,4 +129,7 @@ KernelFor clip_grad_kernel("clip_grad", Device::cpu, [](const Call& c) {
 });
 
 }  // namespace
+
+QuantParams row_params(const float* w, float* spare, int64_t n, const FakeQuantWeightAttrs& a) { return params_of(w, spare, n, a); }
+
 }  // namespace vitrine::quant

@@ -1,13 +1,8 @@
-#include "quant/ops/observe.h"
-
-#include <bit>
-#include <cmath>
 #include <mutex>
-#include <numeric>
 #include <tuple>
 
 #include "engine/cpu/loops.h"
-#include "quant/ops/loops.h"
+#include "quant/ops/observe_rule.h"
 
 namespace vitrine::quant {
 namespace {
@@ -27,7 +22,6 @@ std::pair<T, T> widened(const T* x, int64_t n, T lo, T hi) {
   return {lo, hi};
 }
 
-// How many elements fall into each bin; bin(v) is -1 for those not counted.
 template <class T, class Bin>
 std::vector<int64_t> histogram(const T* x, int64_t n, int64_t bins, const Bin& bin) {
   std::vector<int64_t> all(bins);
@@ -42,64 +36,16 @@ std::vector<int64_t> histogram(const T* x, int64_t n, int64_t bins, const Bin& b
   return all;
 }
 
-// Unsigned integers in the order of the floats, and back.
-uint32_t key(float v) {
-  auto b = std::bit_cast<uint32_t>(v);
-  return b >> 31 ? ~b : b | 0x80000000u;
-}
-float of_key(uint32_t k) { return std::bit_cast<float>(k >> 31 ? k & 0x7fffffffu : ~k); }
-
-// Selection by the upper, then the lower half of the key.
-struct Bin {
-  uint32_t index;
-  int64_t rank;  // within the bin
+template <class T>
+struct Source {
+  const T* x;
+  int64_t n;
+  std::pair<float, float> extremes() const { return widened(x, n, T(0), T(0)); }
+  template <class Bin>
+  std::vector<int64_t> histogram(int64_t bins, const Bin& bin) const {
+    return quant::histogram(x, n, bins, bin);
+  }
 };
-Bin bin_of(const std::vector<int64_t>& counts, int64_t rank) {
-  uint32_t i = 0;
-  while (rank >= counts[i]) rank -= counts[i++];
-  return {i, rank};
-}
-template <class T>
-std::pair<float, float> percentiles(const T* x, int64_t n, double keep) {
-  auto upper = histogram(x, n, 1 << 16, [](float v) { return v == v ? int64_t{key(v) >> 16} : -1; });
-  int64_t count = std::accumulate(upper.begin(), upper.end(), int64_t{0});
-  auto cut = static_cast<int64_t>(static_cast<double>(count) * (100 - keep) / 100 + 1e-6);  // elements beyond each end
-  auto element = [&](int64_t rank) {
-    Bin high = bin_of(upper, rank);
-    auto lower = histogram(x, n, 1 << 16, [&](float v) { return v == v && key(v) >> 16 == high.index ? int64_t{key(v) & 0xffff} : -1; });
-    return of_key(high.index << 16 | bin_of(lower, high.rank).index);
-  };
-  return count ? std::pair{std::min(element(cut), 0.f), std::max(element(count - 1 - cut), 0.f)} : std::pair{0.f, 0.f};
-}
-
-// On a histogram with 64 bins to a step of the whole range, fewer above 10 bits.
-template <class T>
-std::pair<float, float> least_error(const T* x, int64_t n, int64_t bits, std::pair<float, float> whole) {
-  auto [lo, hi] = whole;
-  int64_t bins = int64_t{1} << (std::min<int64_t>(bits, 10) + 6);
-  float low = lo, width = (hi - lo) / static_cast<float>(bins);
-  if (!(width > 0) || !std::isfinite(width)) return whole;
-  auto counts =
-      histogram(x, n, bins, [&](float v) { return v == v ? std::min(static_cast<int64_t>((v - low) / width), bins - 1) : int64_t{-1}; });
-  std::vector<float> centre;
-  std::vector<double> weight;
-  for (int64_t b = 0; b < bins; ++b)
-    if (counts[b]) centre.push_back(lo + (static_cast<float>(b) + 0.5f) * width), weight.push_back(static_cast<double>(counts[b]));
-  std::vector<float> y(centre.size());
-  return shrunken(lo, hi, [&](float from, float to) {
-    quantize(centre.data(), y.data(), static_cast<int64_t>(y.size()), quant_params(from, to, bits));
-    double e = 0;
-    for (size_t i = 0; i < y.size(); ++i) e += weight[i] * static_cast<double>((y[i] - centre[i]) * (y[i] - centre[i]));
-    return e;
-  });
-}
-
-template <class T>
-std::pair<float, float> target(const T* x, int64_t n, const ObserveAttrs& a) {
-  if (a.rule == ObserveAttrs::percentile) return percentiles(x, n, a.keep);
-  std::pair<float, float> whole = widened(x, n, T(0), T(0));
-  return a.rule == ObserveAttrs::mse ? least_error(x, n, a.bits, whole) : whole;
-}
 
 KernelFor kernel("observe", Device::cpu, [](const Call& c) {
   auto& a = c.as<ObserveAttrs>();
@@ -112,9 +58,8 @@ KernelFor kernel("observe", Device::cpu, [](const Call& c) {
       std::tie(out[0], out[1]) = widened(x, n, range[0], range[1]);
       return;
     }
-    auto [lo, hi] = target(x, n, a);
-    bool fresh = range[0] == 0 && range[1] == 0, nothing = lo == 0 && hi == 0;
-    float step = nothing ? 0.f : fresh ? 1.f : static_cast<float>(1 - a.momentum);
+    auto [lo, hi] = target(Source<T>{x, n}, a);
+    float step = observe_step(lo, hi, range[0] == 0 && range[1] == 0, a.momentum);
     auto move = [&](T from, float to) { return static_cast<float>(from) + step * (to - static_cast<float>(from)); };
     out[0] = move(range[0], lo), out[1] = move(range[1], hi);
   });

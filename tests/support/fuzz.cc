@@ -12,6 +12,9 @@
 #include "data/record_set.h"
 #include "data/sampler.h"
 #include "engine/core/rng.h"
+#include "engine/ops.h"
+#include "eval/decisions.h"
+#include "eval/ijb.h"
 #include "eval/pairs.h"
 #include "nn/io/model_file.h"
 #include "nn/io/npy.h"
@@ -20,6 +23,9 @@
 #include "nn/io/onnx_tensor.h"
 #include "nn/io/pth.h"
 #include "nn/io/safetensors.h"
+#include "prune/plan.h"
+#include "quant/lower.h"
+#include "quant/ops/fake_quant.h"
 #include "tests/golden.h"
 
 namespace vitrine::fuzz {
@@ -90,6 +96,24 @@ std::string small_onnx() {
   node("MatMul", {{48, 2}});
   g.add_output()->set_name(x);
   return model.SerializeAsString();
+}
+
+// A packed model: a convolution and a matrix of 3-bit codes.
+std::string small_packed() {
+  TensorMap t{
+      {"r", Tensor::from({2}, std::vector<float>{-1, 1})}, {"w", Tensor::full({3, 2, 2, 2}, 0.5)}, {"fc", Tensor::full({2, 27}, 0.25)}};
+  for (auto* name : {"w", "fc"}) t[name].data<float>()[0] = -1;
+  std::vector<NamedTensor> named;
+  for (auto& [name, tensor] : t) named.push_back({name, tensor, name == "r" ? Value::Kind::buffer : Value::Kind::parameter});
+  Model m{trace(named, Tensor::zeros({1, 4, 4, 2}),
+                [&](const Tensor& x) {
+                  auto grid = [&](const Tensor& v) { return quant::fake_quant(v, t["r"], 8); };
+                  Tensor y = conv2d(grid(x), quant::fake_quant_weight(t["w"], 3, true));
+                  return matmul(flatten(grid(y)), quant::fake_quant_weight(t["fc"], 3, true), false, true);
+                }),
+          t,
+          {}};
+  return written("packed.safetensors", [&](const std::string& path) { io::save_model(path, quant::lower(m)); });
 }
 
 // Ten pairs of each class, as CPLFW writes them.
@@ -262,6 +286,7 @@ std::vector<Target> make_targets() {
                [](const std::string& s) { io::parse_safetensors(s, "fuzz"); }});
   auto model = [](const std::string& path) { io::save_model(path, io::parse_onnx(small_onnx(), "fuzz")); };
   t.push_back({"model", {written("model.safetensors", model)}, [](const std::string& s) { io::parse_model(s, "fuzz"); }});
+  t.push_back({"packed", {small_packed()}, [](const std::string& s) { io::parse_model(s, "fuzz"); }});
   auto array = [](const std::string& path) { io::write_npy(path, Tensor::full({3, 5}, 1)); };
   t.push_back({"npy", {written("array.npy", array)}, [](const std::string& s) { io::parse_npy(s, "fuzz"); }});
   text("records", {small_records(true), small_records(false)}, read_records);
@@ -280,9 +305,24 @@ std::vector<Target> make_targets() {
        {read_file(golden("eval/pairs.txt")), read_file(golden("eval/pair_SLLFW_mini.txt")), read_file(golden("eval/pairs_CALFW_mini.txt")),
         cplfw_list()},
        [](const std::string& s) { eval::parse_pairs(s, "fuzz"); });
+  const char* ids = "1.jpg 7 100\n2.jpg 7 -200\r\n3.jpg 9 200\n";
+  const char* points =
+      "1.jpg 46.06 62.026 87.785 60.323 68.851 77.656 52.162 99.875 86.45 98.648 0.59\n2.jpg 1 2 3 4 5 6 7 8 9 10 1\n"
+      "3.jpg 1e1 -2 3 4 5 6 7 8 9 10 0.1\n";
+  text("ijb_ids", {ids}, [=](const std::string& s) { eval::read_faces(MemoryFile(s).path, MemoryFile(points).path); });
+  text("ijb_points", {points}, [=](const std::string& s) { eval::read_faces(MemoryFile(ids).path, MemoryFile(s).path); });
+  const auto faces = std::make_shared<eval::FaceList>(eval::read_faces(MemoryFile(ids).path, MemoryFile(points).path));
+  text("ijb_pairs", {"7 9 1\n9 7 0\r\n7\t7 1\n\n9 9 0\n"},
+       [=](const std::string& s) { eval::read_template_pairs(MemoryFile(s).path, *faces); });
+  text("ijb_gallery", {"TEMPLATE_ID,SUBJECT_ID,FILENAME\n7,500,a.jpg\n7,500,b.jpg\n\"9\",501,c.jpg\n"},
+       [=](const std::string& s) { eval::read_enrolment(MemoryFile(s).path, *faces); });
+  text("decisions", {"image\timage\tsame\tfold\tdistance\tcorrect\na/1.jpg\ta/2.jpg\t1\t1\t0.5\t1\na/1.jpg\tb/2.jpg\t0\t10\t1.9e0\t0\n"},
+       [](const std::string& s) { eval::read_decisions(MemoryFile(s).path); });
   text("landmarks", {"a/1.png 30.5 50 70 50 50 70 35 90 65 90\nb/2.png 1 2 3e1 4 5 6 7 8 9 -10\n"},
        [](const std::string& s) { data::read_landmarks(MemoryFile(s).path); });
   text("batches", {"1 -2 3 17\n0 5 99 -100\n"}, [](const std::string& s) { data::read_batches(MemoryFile(s).path, 100); });
+  text("plan", {"vitrine plan 1\n# stem\nconv1.weight 64: 0-12 14 17-63\nfc1.weight 12: 0 2 4 6-11\n"},
+       [](const std::string& s) { prune::parse_plan(s, "fuzz"); });
   return t;
 }
 

@@ -4,6 +4,7 @@
 #include <map>
 #include <nlohmann/json.hpp>
 
+#include "engine/graph/fuse.h"
 #include "engine/graph/rewrite.h"
 #include "engine/ops/batch_norm.h"
 #include "nn/network.h"
@@ -89,6 +90,8 @@ json expected(const char* net) { return json::parse(read_file(golden(cat("nn/", 
 
 TEST(NnForward, IResNet18GivesThePublishedCodesEmbeddings) { expect_embeddings(iresnet18(), expected("iresnet18"), 1e-4); }
 
+TEST(NnForward, IResNet18InItsInferenceFormToo) { expect_embeddings(fused(iresnet18()), expected("iresnet18"), 1e-4); }
+
 TEST(NnForward, IResNet18AgreesLayerByLayer) { expect_checksums(iresnet18(), expected("iresnet18")["stages_input0"], 1e-4); }
 
 TEST(NnForward, IResNet34GivesThePublishedCodesEmbeddingsAndLayers) {
@@ -97,6 +100,7 @@ TEST(NnForward, IResNet34GivesThePublishedCodesEmbeddingsAndLayers) {
   json want = expected("iresnet34");
   EXPECT_NEAR(want["norm_input0"], 31.833216, 1e-6);
   expect_embeddings(m, want, 1.6e-4);
+  expect_embeddings(fused(m), want, 1e-4);
   expect_checksums(m, want["stages_input0"], 1.6e-4);
 }
 

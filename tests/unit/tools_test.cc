@@ -1,37 +1,15 @@
 // The command line as scripts use it: exit codes, one clear line for bad input, JSON, run records, equal files from equal runs.
 #include <gtest/gtest.h>
 
-#include <sstream>
-
 #include "data/codec.h"
-#include "engine/core/parallel.h"
 #include "tests/unit/data_testing.h"
-#include "tools/command.h"
+#include "tests/unit/tools_testing.h"
 #include "tools/sha256.h"
 
 namespace vitrine::tools {
 namespace {
 
 using data::Scratch;
-
-struct Outcome {
-  int code;
-  std::string out, err;
-  Json json() const { return Json::parse(out); }
-};
-
-Outcome vitrine(const std::vector<std::string>& arguments) {
-  std::vector<std::string> words{"vitrine"};
-  words.insert(words.end(), arguments.begin(), arguments.end());
-  std::vector<char*> argv;
-  for (auto& word : words) argv.push_back(word.data());
-  std::ostringstream out, err;
-  auto *cout = std::cout.rdbuf(out.rdbuf()), *cerr = std::cerr.rdbuf(err.rdbuf());
-  const int before = threads(), code = run_command_line(static_cast<int>(argv.size()), argv.data());
-  set_threads(before);
-  std::cout.rdbuf(cout), std::cerr.rdbuf(cerr);
-  return {code, out.str(), err.str()};
-}
 
 // Three people with four crops each, and a list of pairs in LFW's format.
 struct Faces : Scratch {
@@ -45,17 +23,6 @@ struct Faces : Scratch {
   }
 };
 
-// A failure: code 1, no result on standard output, and the last line of standard error (bars apart) says what was wrong.
-void expect_failure(const std::vector<std::string>& arguments, const std::string& what) {
-  const Outcome o = vitrine(arguments);
-  EXPECT_EQ(o.code, 1) << what;
-  EXPECT_EQ(o.out.find('{'), std::string::npos) << what;
-  ASSERT_NE(o.err.find("vitrine: "), std::string::npos) << what;
-  const std::string line = o.err.substr(o.err.find("vitrine: "));
-  EXPECT_NE(line.find(what), std::string::npos) << line;
-  EXPECT_EQ(std::count(line.begin(), line.end(), '\n'), 1) << line;
-}
-
 TEST(Tools, WrongUsageIsExitCodeTwo) {
   EXPECT_EQ(vitrine({}).code, 2);
   EXPECT_EQ(vitrine({"frobnicate"}).code, 2);
@@ -63,7 +30,7 @@ TEST(Tools, WrongUsageIsExitCodeTwo) {
   EXPECT_EQ(vitrine({"info", "iresnet18", "--thread", "x"}).code, 2);
   EXPECT_EQ(vitrine({"info", "iresnet18", "--threads", "-1"}).code, 2);
   EXPECT_EQ(vitrine({"--help"}).code, 0);
-  for (const std::string name : {"align", "convert", "demo", "embed", "eval", "info", "quantize", "train"})
+  for (const std::string name : {"align", "convert", "demo", "embed", "eval", "info", "quantize", "render", "train"})
     EXPECT_EQ(vitrine({name, "--help"}).code, 0) << name;
 }
 

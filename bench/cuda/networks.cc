@@ -1,0 +1,128 @@
+// gpu_bench [NETWORK...]: whole networks on the cuda device. A line each: images/s of inference, of a training step (classifier head, SGD)
+// and of an EKD step (teacher, w6a6 student, SGD), at batch 64 and 256, for each precision; median and spread of five repetitions. What the
+// same machine's PyTorch does: bench/cuda/pytorch.py.
+#include <algorithm>
+#include <chrono>
+#include <cstdio>
+#include <functional>
+#include <vector>
+
+#include "engine/core/mode.h"
+#include "engine/core/rng.h"
+#include "engine/graph/rewrite.h"
+#include "engine/ops.h"
+#include "losses/distill.h"
+#include "losses/head.h"
+#include "nn/network.h"
+#include "nn/optim.h"
+#include "quant/placement.h"
+
+namespace vitrine::bench {
+namespace {
+
+using Step = std::function<void()>;
+
+constexpr int kRepetitions = 5;
+constexpr double kSeconds = 0.5;  // of a repetition, about
+
+double seconds_of(const Step& step, int times) {
+  const Backend& cuda = backend(Device::cuda);
+  cuda.sync();
+  const auto start = std::chrono::steady_clock::now();
+  for (int i = 0; i < times; ++i) step();
+  cuda.sync();
+  return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+}
+
+void report(const std::string& what, int64_t images, const Step& step) {
+  seconds_of(step, 3);  // algorithms are chosen, memory is pooled
+  const int times = std::max(1, static_cast<int>(kSeconds / std::max(1e-6, seconds_of(step, 1))));
+  std::vector<double> rate;
+  for (int i = 0; i < kRepetitions; ++i) rate.push_back(static_cast<double>(images) * times / seconds_of(step, times));
+  std::sort(rate.begin(), rate.end());
+  std::printf("%-52s %10.1f images/s  spread %4.1f%%  peak %7.1f MB\n", what.c_str(), rate[kRepetitions / 2],
+              100 * (rate.back() - rate.front()) / rate[kRepetitions / 2], static_cast<double>(memory_use(Device::cuda).peak) / 1e6);
+  std::fflush(stdout);
+}
+
+Tensor pixels(int64_t n) {
+  Tensor x = Tensor::empty({{n, 112, 112, 3}, Dtype::f32, Device::cpu});
+  Philox rng(1);
+  std::generate_n(x.data<float>(), x.numel(), [&] { return static_cast<float>(2 * rng.uniform() - 1); });
+  return x.to(Device::cuda);
+}
+std::vector<int64_t> labels(int64_t n) {
+  std::vector<int64_t> all;
+  for (int64_t i = 0; i < n; ++i) all.push_back(i / 4);
+  return all;
+}
+
+void measure(const std::string& network, int64_t batch) {
+  const Model m = to(nn::make_model(network, 1), Device::cuda);
+  const Tensor x = pixels(batch);
+  const auto own = labels(batch);
+  const std::string what = cat(network, " b", batch, " ", name(mode().precision), " ");
+  reset_peak(Device::cuda);
+  report(what + "inference", batch, [&] {
+    NoGrad quiet;
+    run(m.graph, m.tensors, {x});
+  });
+
+  Model trained = clone(m);
+  const Graph training = with_batch_statistics(m.graph);
+  nn::Sgd sgd(trained.tensors, nn::trainable(trained), {.lr = 1e-4});
+  losses::Head head({.classes = 5749, .dim = 512});
+  reset_peak(Device::cuda);
+  report(what + "training step", batch, [&] {
+    Tensors wanted = sgd.parameters();
+    Tensor loss = head(run(training, trained.tensors, {x})[0], own);
+    wanted.push_back(head.rows());
+    Tensors g = grad(loss, wanted);
+    head.step(g.back(), SgdAttrs{});
+    g.pop_back();
+    sgd.step(g);
+  });
+
+  Model student = quant::quantface(m, quant::parse_bits("w6a6"));
+  const Graph tracking = quant::with_running_ranges(with_batch_statistics(student.graph), {});
+  nn::Sgd student_sgd(student.tensors, nn::trainable(student), {.lr = 1e-4});
+  losses::Ekd ekd;
+  reset_peak(Device::cuda);
+  report(what + "EKD step (teacher, w6a6 student)", batch, [&] {
+    Tensor target;
+    {
+      NoGrad quiet;
+      target = run(m.graph, m.tensors, {x})[0];
+    }
+    auto r = ekd(run(tracking, student.tensors, {x})[0], target, own);
+    student_sgd.step(grad(r.loss, student_sgd.parameters()));
+  });
+}
+
+int run_all(std::vector<std::string> networks) {
+  if (networks.empty()) networks = {"iresnet18", "iresnet50", "iresnet100"};
+  std::printf("%s\n", backend(Device::cuda).why.c_str());
+  for (auto precision : {Mode::Precision::f32, Mode::Precision::tf32, Mode::Precision::bf16})
+    for (const std::string& network : networks)
+      for (int64_t batch : {64, 256}) {
+        mode().precision = precision;
+        try {
+          measure(network, batch);
+        } catch (const Error& e) {
+          std::printf("%s b%d %s: %s\n", network.c_str(), static_cast<int>(batch), name(precision), e.what());
+        }
+      }
+  return 0;
+}
+
+}  // namespace
+}  // namespace vitrine::bench
+
+int main(int argc, char** argv) {
+  try {
+    return vitrine::bench::run_all({argv + 1, argv + argc});
+  } catch (const std::exception& e) {
+    std::fprintf(stderr, "gpu_bench: %s\n", e.what());
+    return 1;
+  }
+}

@@ -1,0 +1,21 @@
+#include "engine/cuda/fault.h"
+
+#include "engine/core/error.h"
+
+namespace vitrine::cuda {
+namespace {
+
+const char* text(Fault::What what) {
+  return what == Fault::gather ? "gather: index " : what == Fault::scatter ? "scatter_add: index " : "label ";
+}
+
+}  // namespace
+
+void throw_faults() {
+  const Fault found = *fault();
+  if (found.what == Fault::none) return;
+  fault()->what = Fault::none;
+  throw Error(cat(text(found.what), found.value, ": expected 0 to ", found.limit - 1));
+}
+
+}  // namespace vitrine::cuda

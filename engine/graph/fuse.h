@@ -1,0 +1,15 @@
+// The inference form of a model: convolutions and matrices with constant weights become conv2d_fused, which takes over the bias,
+// BatchNorm, PReLU and residual sum behind them and the BatchNorm before them; what depends on no input is computed once. Weights are
+// packed here, so the form is for running, not for saving or training. A model whose tensors are not all on the cpu is returned as it is.
+#pragma once
+#include "engine/graph/graph.h"
+
+namespace vitrine {
+
+enum class Fusion : uint8_t {
+  free,  // folds BatchNorm into weights (in f64, rounded once) and takes Winograd where it is faster
+  bits,  // the same bits as the model's own graph; what a graph with quantizers gets in any case, since rounding magnifies a last bit
+};
+Model fused(const Model&, Fusion = Fusion::free);
+
+}  // namespace vitrine

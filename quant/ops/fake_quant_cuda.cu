@@ -1,0 +1,86 @@
+// The codes of the cpu, bit for bit (built with -fmad=false).
+#include "engine/cuda/block.cuh"
+#include "quant/ops/loops.h"
+
+namespace vitrine::quant {
+namespace {
+
+using cuda::each, cuda::ptr;
+
+__device__ float quantized(float x, const QuantParams& p) { return dequantize(quantize_code(x, p), p); }
+
+template <class T>
+void fake_quant(const Call& c) {
+  const T *x = ptr<T>(c.in[0]), *range = ptr<T>(c.in[1]);
+  T* y = ptr<T>(c.out[0]);
+  const int64_t bits = c.as<FakeQuantAttrs>().bits;
+  each(c.in[0].numel(), [=] __device__(int64_t i) {
+    const QuantParams p = quant_params(static_cast<float>(range[0]), static_cast<float>(range[1]), bits);
+    y[i] = quantized(static_cast<float>(x[i]), p);
+  });
+}
+
+// The squared error of a row in eight chains, added in order: a lane of the warp each, then lane by lane. Every lane gets it.
+template <class T>
+__device__ double squared_error(const T* w, int64_t n, const QuantParams& p) {
+  double chain = 0, sum = 0;
+  const int lane = threadIdx.x % 32;
+  if (lane < 8)
+    for (int64_t i = lane; i < n; i += 8) {
+      const double d = static_cast<double>(w[i]) - static_cast<double>(quantized(static_cast<float>(w[i]), p));
+      chain += d * d;
+    }
+  for (int k = 0; k < 8; ++k) sum += __shfl_sync(0xffffffffu, chain, k);
+  return sum;
+}
+
+// A warp for each row: one range per row.
+template <class T>
+__global__ void weight_kernel(int64_t rows, int64_t n, const T* all, T* out, int64_t bits, bool mse) {
+  const int lane = threadIdx.x % 32, warps = cuda::kBlock / 32;
+  for (int64_t r = int64_t{blockIdx.x} * warps + threadIdx.x / 32; r < rows; r += int64_t{gridDim.x} * warps) {
+    const T* w = all + r * n;
+    T low = INFINITY, high = -INFINITY;
+    for (int64_t i = lane; i < n; i += 32) low = cuda::Least()(low, w[i]), high = cuda::Most()(high, w[i]);
+    auto lo = static_cast<float>(cuda::warp_reduce(low, cuda::Least())), hi = static_cast<float>(cuda::warp_reduce(high, cuda::Most()));
+    if (mse) {
+      const auto cut = shrunken(lo, hi, [=](float from, float to) { return squared_error(w, n, quant_params(from, to, bits)); });
+      lo = cut.first, hi = cut.second;
+    }
+    const QuantParams p = quant_params(lo, hi, bits);
+    for (int64_t i = lane; i < n; i += 32) out[r * n + i] = quantized(static_cast<float>(w[i]), p);
+  }
+}
+
+template <class T>
+void fake_quant_weight(const Call& c) {
+  auto& a = c.as<FakeQuantWeightAttrs>();
+  const int64_t rows = a.per_channel ? c.in[0].shape()[0] : 1, n = rows ? c.in[0].numel() / rows : 0;
+  if (n == 0) return;
+  const auto blocks = static_cast<unsigned>(std::min<int64_t>((rows * 32 + cuda::kBlock - 1) / cuda::kBlock, 65535));
+  LAUNCH((weight_kernel<T>), blocks, cuda::kBlock, rows, n, ptr<T>(c.in[0]), ptr<T>(c.out[0]), a.bits, a.mse != 0);
+}
+
+template <class T>
+void clip(const Call& c) {
+  const T *x = ptr<T>(c.in[0]), *range = ptr<T>(c.in[1]);
+  T* y = ptr<T>(c.out[0]);
+  each(c.in[0].numel(), [=] __device__(int64_t i) { y[i] = x[i] < range[0] ? range[0] : x[i] > range[1] ? range[1] : x[i]; });
+}
+
+template <class T>
+void clip_grad(const Call& c) {
+  const T *x = ptr<T>(c.in[0]), *range = ptr<T>(c.in[1]), *g = ptr<T>(c.in[2]);
+  T* y = ptr<T>(c.out[0]);
+  each(c.in[0].numel(), [=] __device__(int64_t i) { y[i] = x[i] < range[0] || x[i] > range[1] ? T(0) : g[i]; });
+}
+
+#define KERNEL(id, op, function) \
+  KernelFor id(op, Device::cuda, [](const Call& c) { by_float(c.out[0].dtype(), [&](auto t) { function<decltype(t)>(c); }); })
+KERNEL(fake_quant_kernel, "fake_quant", fake_quant);
+KERNEL(weight_kernel_, "fake_quant_weight", fake_quant_weight);
+KERNEL(clip_kernel, "clip", clip);
+KERNEL(clip_grad_kernel, "clip_grad", clip_grad);
+
+}  // namespace
+}  // namespace vitrine::quant

@@ -1,0 +1,107 @@
+// The simulator itself (engine/cuda/sim.h): what CUDA means, and that what a device would leave undefined is an error. Only with CUDA=sim.
+#include <gtest/gtest.h>
+
+#include "engine/cuda/block.cuh"
+#include "tests/cuda.h"
+
+namespace vitrine::cuda {
+namespace {
+
+using Values = std::vector<int64_t>;
+
+Tensor list(int64_t n) { return Tensor::zeros({n}, Dtype::i64, Device::cuda); }
+
+template <class Launch>
+std::string error_of(const Launch& launch) {
+  try {
+    launch();
+  } catch (const Error& e) {
+    return e.what();
+  }
+  return "no error";
+}
+void expect_error(const std::string& error, const std::string& part) { EXPECT_NE(error.find(part), std::string::npos) << error; }
+
+__global__ void reverse_kernel(int64_t* y) {
+  __shared__ int64_t mine[64];
+  mine[threadIdx.x] = threadIdx.x;
+  __syncthreads();
+  y[threadIdx.x] = mine[63 - threadIdx.x];
+}
+__global__ void racing_kernel(int64_t* y) {
+  __shared__ int64_t mine[64];
+  mine[threadIdx.x] = threadIdx.x + 1;
+  y[threadIdx.x] = mine[63 - threadIdx.x];
+}
+TEST(Sim, SharedMemoryIsSeenByAllBehindABarrierAndNotBefore) {
+  Tensor y = list(64), raced = list(64);
+  LAUNCH(reverse_kernel, 1, 64, ptr<int64_t>(y));
+  LAUNCH(racing_kernel, 1, 64, ptr<int64_t>(raced));
+  auto v = y.values<int64_t>(), w = raced.values<int64_t>();
+  bool stale = false;
+  for (int64_t i = 0; i < 64; ++i) {
+    EXPECT_EQ(v[i], 63 - i);
+    stale |= w[i] != 64 - i;
+  }
+  EXPECT_TRUE(stale) << "a missing barrier went unnoticed";
+}
+
+__global__ void lanes_kernel(int64_t* y) {
+  const int i = static_cast<int>(threadIdx.x);
+  y[i] = __shfl_xor_sync(0xffffffffu, i, 5) + 100 * __shfl_sync(0xffffffffu, i, 3) + 100000 * int64_t{__any_sync(0xffffffffu, i == 40)};
+}
+TEST(Sim, ShufflesAndVotesStayInsideAWarp) {
+  Tensor y = list(64);
+  LAUNCH(lanes_kernel, 1, 64, ptr<int64_t>(y));
+  auto v = y.values<int64_t>();
+  for (int64_t i = 0; i < 64; ++i) EXPECT_EQ(v[i], (i ^ 5) + 100 * (i / 32 * 32 + 3) + 100000 * (i >= 32)) << i;
+}
+
+__global__ void divergent_kernel(bool returns) {
+  if (threadIdx.x < 7) {
+    if (returns) return;
+    __syncthreads();
+  } else {
+    __syncthreads();
+  }
+}
+TEST(Sim, DivergentBarriersAreErrors) {
+  expect_error(error_of([] { LAUNCH(divergent_kernel, 1, 64, false); }), "divergent_kernel: divergent barrier: thread 7 waits at");
+  expect_error(error_of([] { LAUNCH(divergent_kernel, 1, 64, true); }),
+               "divergent_kernel: thread 0 has returned, others wait at a barrier");
+}
+
+__global__ void mask_kernel(uint32_t mask, int from) { __shfl_sync(mask, 1, from); }
+__global__ void half_warp_kernel() {
+  if (threadIdx.x < 16) __shfl_sync(0xffffffffu, 1, 0);
+}
+TEST(Sim, ShufflesWhoseMaskAndLanesDisagreeAreErrors) {
+  expect_error(error_of([] { LAUNCH(mask_kernel, 1, 32, 0xffffu, 0); }),
+               "lane 16 takes part in a shuffle whose mask 65535 does not name it");
+  expect_error(error_of([] { LAUNCH(mask_kernel, 1, 16, 0xffffu, 20); }), "asks for lane 20");
+  expect_error(error_of([] { LAUNCH(half_warp_kernel, 1, 32); }), "waits in a shuffle for lanes of its mask that never come");
+}
+
+#ifndef __SANITIZE_ADDRESS__  // which ends the program at once
+__global__ void write_kernel(int64_t* y, int64_t at) { y[at] = 1; }
+TEST(Sim, AWriteOutsideOfABufferIsAnError) {
+  for (int64_t at : {int64_t{10}, int64_t{-1}}) {
+    Tensor y = list(10);
+    auto* p = ptr<int64_t>(y);
+    expect_error(error_of([&] { LAUNCH(write_kernel, 1, 1, p, at); }),
+                 cat("write_kernel: wrote at byte ", at > 0 ? 80 : -8, " of a buffer of 80 bytes"));
+    LAUNCH(write_kernel, 1, 1, p, int64_t{0});
+  }
+}
+TEST(SimDeathTest, TheHostCannotTouchDeviceMemory) {
+  Tensor y = list(10);
+  EXPECT_DEATH(*ptr<int64_t>(y) = 1, "");
+}
+#endif
+
+TEST(Sim, ALaunchThatNoDeviceTakesIsAnError) {
+  expect_error(error_of([] { LAUNCH(half_warp_kernel, 1, 1025); }), "no device launches 1x1x1 blocks of 1025 threads");
+}
+
+}  // namespace
+}  // namespace vitrine::cuda

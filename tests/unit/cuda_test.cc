@@ -1,0 +1,232 @@
+// The device against the cpu, for every operator case (tests/case.h): on a GPU with CUDA=1, on simulated CUDA with CUDA=sim, where the
+// same kernels run. Skipped, and counted, where there is no device.
+#include <gtest/gtest.h>
+
+#include <cmath>
+#include <map>
+#include <set>
+
+#include "engine/core/mode.h"
+#include "engine/core/rng.h"
+#include "engine/ops.h"
+#include "tests/case.h"
+#include "tests/cuda.h"
+
+namespace vitrine {
+namespace {
+
+constexpr uint64_t kSeed = 7;
+
+// Operators without a kernel on cuda, each with the reason. All others must have one.
+constexpr const char* kFusion = "a fusion of equal meaning that passes put in for the cpu alone; the device runs its parts";
+constexpr const char* kPacked = "packed models run on the cpu";
+const std::map<std::string, const char*> kCpuOnly = {
+    {"batch_norm_add", kFusion},    {"batch_norm_prelu", kFusion}, {"batch_norm_prelu_grad", kFusion},
+    {"conv2d_fused", kFusion},      {"conv2d_pack", kFusion},      {"dequantize", kPacked},
+    {"dequantize_weight", kPacked}, {"qconv2d", kPacked},          {"quantize", kPacked},
+};
+
+// Results that need not have the bits of the cpu: how many roundings of f32 may fall differently, and why any may. All else must agree to
+// the bit, when our own kernels run.
+struct Looser {
+  int roundings;
+  const char* why;
+};
+const std::map<std::string, Looser> kLooser = {
+    {"exp", {1, "libm"}},
+    {"log", {1, "libm"}},
+    {"sigmoid", {3, "libm, then an addition and a division"}},
+    {"cross_entropy", {1, "libm, and a sum in f64 in another order"}},
+    {"cross_entropy_grad", {1, "libm, and a sum in f64 in another order"}},
+    {"margin", {1, "libm"}},
+    {"margin_straight", {1, "libm"}},
+    {"margin_grad", {1, "libm"}},
+    {"sum", {1, "a sum in f64 in another order"}},
+    {"l2_normalize", {2, "a sum in f64 in another order, then a division"}},
+    {"l2_normalize_grad", {1, "sums in f64 in another order"}},
+};
+
+bool is_real(const Tensor& t) { return t.dtype() == Dtype::f32 || t.dtype() == Dtype::f64; }
+
+Tensors inputs(const Case& c, Dtype d, Device device) {
+  Maker make(d, kSeed);
+  Tensors in = c.inputs(make);
+  for (Tensor& t : in) t = t.to(device);
+  return in;
+}
+
+Tensors outputs_and_gradients(const Case& c, Tensors in) {
+  Tensors wrt;
+  for (Tensor& t : in)
+    if (is_real(t)) wrt.push_back(t.set_requires_grad());
+  Tensors out = c.run(in);
+  if (!c.differentiable) return out;
+  Tensor total;
+  for (const Tensor& y : Tensors(out))
+    if (is_real(y)) total = total ? add(total, sum(square(y))) : sum(square(y));
+  for (const Tensor& g : grad(total, wrt))
+    if (g) out.push_back(g);
+  return out;
+}
+
+struct CallMade {
+  const OpDef* op;
+  AttrsPtr attrs;
+  Tensors in, out;
+};
+
+// Every operator call, with its values, that a case and its gradient lead to.
+std::vector<CallMade> calls_of(const Case& c) {
+  std::vector<CallMade> calls;
+  Recorder record = [&](const OpDef& op, const AttrsPtr& attrs, const Tensors& in, const Tensors& out) {
+    CallMade call{&op, attrs, {}, {}};
+    for (const Tensor& t : in) call.in.push_back(t.detach());
+    for (const Tensor& t : out) call.out.push_back(t.detach());
+    calls.push_back(std::move(call));
+  };
+  set_recorder(&record);
+  try {
+    outputs_and_gradients(c, inputs(c, Dtype::f32, Device::cpu));
+  } catch (...) {
+    set_recorder(nullptr);
+    throw;
+  }
+  set_recorder(nullptr);
+  return calls;
+}
+
+double largest(const Tensor& t) {
+  double m = 0;
+  for (double v : t.values())
+    if (std::isfinite(v)) m = std::max(m, std::abs(v));
+  return m;
+}
+
+// roundings * 2^-23 |y|, and for what is summed in f64 before: elements * 2^-52 * the largest number in sight, in the call or in the same
+// call on absolute values.
+void expect_close(const CallMade& call, const Tensor& got, size_t k, const Looser& looser) {
+  Tensors positive;
+  for (const Tensor& t : call.in) positive.push_back(is_real(t) ? abs(t) : t);
+  const Tensor& want = call.out[k];
+  double magnitude = std::max(largest(want), largest(apply(*call.op, call.attrs, positive)[k]));
+  for (const Tensor& t : call.in) magnitude = std::max(magnitude, is_real(t) ? largest(t) : 0);
+  const double sums = 0x1p-52 * static_cast<double>(call.in[0].numel()) * magnitude;
+  auto a = got.values(), b = want.values();
+  for (size_t i = 0; i < b.size(); ++i) {
+    if (std::isnan(a[i]) && std::isnan(b[i])) continue;
+    ASSERT_NEAR(a[i], b[i], looser.roundings * 0x1p-23 * std::abs(b[i]) + sums) << call.op->name << " output " << k << " element " << i;
+  }
+}
+
+void expect_equal(const CallMade& call, const Tensor& got, size_t k) {
+  Tensor host = got.to(Device::cpu);
+  auto* a = static_cast<const unsigned char*>(host.raw());
+  auto* b = static_cast<const unsigned char*>(call.out[k].raw());
+  const int64_t width = info(got.dtype()).block_bytes;
+  for (int64_t i = 0; i < got.meta().nbytes(); ++i)
+    ASSERT_EQ(int{a[i]}, int{b[i]}) << call.op->name << " output " << k << " element " << i / width << ": " << host.values()[i / width]
+                                    << ", the cpu has " << call.out[k].values()[i / width];
+}
+
+class CudaCase : public ::testing::TestWithParam<size_t> {
+ protected:
+  void SetUp() override { VITRINE_NEEDS_CUDA; }
+  const Case& c() const { return cases()[GetParam()]; }
+};
+
+TEST_P(CudaCase, EveryCallHasTheBitsOfTheCpuOrDiffersByTheStatedRoundings) {
+  OwnKernels own;
+  auto calls = calls_of(c());
+  NoGrad quiet;
+  for (const CallMade& call : calls) {
+    if (call.op->view || kCpuOnly.count(call.op->name)) continue;
+    Tensors in;
+    for (const Tensor& t : call.in) in.push_back(t.to(Device::cuda));
+    Tensors out = apply(*call.op, call.attrs, in);
+    ASSERT_EQ(out.size(), call.out.size());
+    auto looser = kLooser.find(call.op->name);
+    for (size_t k = 0; k < out.size() && !HasFatalFailure(); ++k)
+      looser == kLooser.end() ? expect_equal(call, out[k], k) : expect_close(call, out[k], k, looser->second);
+  }
+}
+
+// With cuDNN and cuBLAS, where there are any; forward and backward without leaving the device.
+TEST_P(CudaCase, AgreesWithDoubleWithinTheComputedBoundAndStaysOnTheDevice) {
+  if (kCpuOnly.count(c().op)) return;
+  for (const Tensor& t : outputs_and_gradients(c(), inputs(c(), Dtype::f32, Device::cuda))) EXPECT_EQ(t.device(), Device::cuda);
+  Tensors got = c().run(inputs(c(), Dtype::f32, Device::cuda)), want = c().run(inputs(c(), Dtype::f64, Device::cpu));
+  Tensors positive = inputs(c(), Dtype::f64, Device::cpu);
+  for (Tensor& t : positive)
+    if (is_real(t)) t = abs(t);
+  Tensors magnitude = c().run(positive);
+  for (size_t k = 0; k < got.size(); ++k) {
+    auto a = got[k].values(), b = want[k].values(), m = magnitude[k].values();
+    for (size_t i = 0; i < a.size(); ++i) {
+      if (c().exact) {
+        ASSERT_EQ(a[i], static_cast<double>(static_cast<float>(b[i]))) << "output " << k << " element " << i;
+      }
+      const double bound = 0x1p-23 * static_cast<double>(c().terms) * std::max({std::abs(m[i]), std::abs(b[i]), 1e-30});
+      if (std::isfinite(bound)) {
+        ASSERT_NEAR(a[i], b[i], bound) << "output " << k << " element " << i;
+      }
+    }
+  }
+}
+
+INSTANTIATE_TEST_SUITE_P(, CudaCase, ::testing::Range<size_t>(0, cases().size()), [](const auto& info) {
+  std::string name = cases()[info.param].op + "_" + cases()[info.param].label;
+  for (char& ch : name)
+    if (!std::isalnum(static_cast<unsigned char>(ch))) ch = '_';
+  return name + "_" + std::to_string(info.param);
+});
+
+TEST(CudaOperators, EveryOneHasAKernelOrAReasonToHaveNone) {
+  VITRINE_NEEDS_CUDA;
+  std::set<std::string> known;
+  for (const OpDef* op : all_ops()) {
+    known.insert(op->name);
+    const bool has = op->view || op->kernel[static_cast<int>(Device::cuda)];
+    EXPECT_NE(has, kCpuOnly.count(op->name) > 0)
+        << op->name << (has ? " has a cuda kernel and is listed as cpu only" : " has no cuda kernel");
+  }
+  for (auto& [name, why] : kCpuOnly) EXPECT_TRUE(known.count(name)) << name << " is listed as cpu only (" << why << ") but is no operator";
+  for (auto& [name, looser] : kLooser) EXPECT_TRUE(known.count(name)) << name << " is listed (" << looser.why << ") but is no operator";
+}
+
+TEST(CudaFaults, AnIndexOutOfRangeIsThrownWhenTheHostNextWaits) {
+  VITRINE_NEEDS_CUDA;
+  auto on = [](const Tensor& t) { return t.to(Device::cuda); };
+  Tensor x = on(Tensor::zeros({4, 3})), five = on(Tensor::from({2}, std::vector<int64_t>{1, 5}));
+  auto fails_with = [](const char* text, auto&& call) {
+    try {
+      call().values();
+      ADD_FAILURE() << "expected: " << text;
+    } catch (const Error& e) {
+      EXPECT_STREQ(e.what(), text);
+    }
+  };
+  fails_with("gather: index 5: expected 0 to 3", [&] { return gather(x, five); });
+  fails_with("scatter_add: index 5: expected 0 to 3", [&] { return scatter_add(on(Tensor::zeros({2, 3})), five, 4); });
+  fails_with("label 5: expected 0 to 2", [&] { return cross_entropy(on(Tensor::zeros({2, 3})), five); });
+  EXPECT_NO_THROW(gather(x, on(Tensor::from({1}, std::vector<int64_t>{3}))).values()) << "a fault is thrown once";
+}
+
+TEST(CudaSort, OverManyTilesIsStableAndPutsNanLast) {
+  VITRINE_NEEDS_CUDA;
+  std::vector<float> v(2500);
+  Philox rng(3);
+  for (float& x : v) x = static_cast<float>(rng.below(40));
+  v[7] = v[1999] = NAN;
+  Tensor x = Tensor::from({static_cast<int64_t>(v.size())}, v);
+  for (bool descending : {false, true})
+    EXPECT_EQ(sort(x.to(Device::cuda), descending).index.values<int64_t>(), sort(x, descending).index.values<int64_t>());
+}
+
+TEST(CudaMemory, AFreedBlockIsUsedAgain) {
+  VITRINE_NEEDS_CUDA;
+  void* first = Tensor::empty({{1000}, Dtype::f32, Device::cuda}).raw();
+  EXPECT_EQ(Tensor::empty({{1000}, Dtype::f32, Device::cuda}).raw(), first);
+}
+
+}  // namespace
+}  // namespace vitrine

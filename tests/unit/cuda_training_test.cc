@@ -1,0 +1,89 @@
+// A whole network on the device: forward with the bits of the cpu, teacher, student and EKD in training steps, embeddings by the tool.
+#include <gtest/gtest.h>
+
+#include "data/dataset.h"
+#include "engine/core/rng.h"
+#include "engine/graph/rewrite.h"
+#include "nn/network.h"
+#include "quant/placement.h"
+#include "tests/cuda.h"
+#include "tools/training.h"
+
+namespace vitrine {
+namespace {
+
+Model tiny() { return nn::make_model("iresnet18", 1, {32, 32, 1.0 / 16, 8}); }
+Model student_of(const Model& teacher) { return quant::quantface(teacher, quant::parse_bits("w6a6")); }
+
+data::MemorySet images(int n) {
+  std::vector<data::Image> all;
+  std::vector<int64_t> labels;
+  Philox rng(5);
+  for (int i = 0; i < n; ++i) {
+    all.emplace_back(32, 32);
+    for (uint8_t& p : all.back().pixels) p = static_cast<uint8_t>(rng.next());
+    labels.push_back(i / 2);
+  }
+  return {std::move(all), std::move(labels)};
+}
+
+Tensor pixels() {
+  Tensor x = Tensor::zeros({2, 32, 32, 3});
+  Philox rng(6);
+  for (int64_t i = 0; i < x.numel(); ++i) x.data<float>()[i] = static_cast<float>(2 * rng.uniform() - 1);
+  return x;
+}
+
+void expect_same(const TensorMap& a, const TensorMap& b) {
+  ASSERT_EQ(a.size(), b.size());
+  for (auto& [name, t] : a) EXPECT_EQ(t.values(), b.at(name).values()) << name;
+}
+
+TEST(CudaNetwork, AQuantizedTrainingForwardHasTheBitsOfTheCpu) {
+  VITRINE_NEEDS_CUDA;
+  OwnKernels own;
+  NoGrad quiet;
+  Model host = student_of(tiny()), device = to(host, Device::cuda);
+  host = clone(host);
+  Graph g = quant::with_running_ranges(with_batch_statistics(host.graph), {});
+  Tensor on_host = run(g, host.tensors, {pixels()})[0], on_device = run(g, device.tensors, {pixels().to(Device::cuda)})[0];
+  EXPECT_EQ(on_device.device(), Device::cuda);
+  EXPECT_EQ(on_device.values(), on_host.values());
+  expect_same(device.tensors, host.tensors);  // running statistics and ranges moved alike
+}
+
+Model trained(Device where, std::vector<tools::StepMetrics>& steps) {
+  Model teacher = to(tiny(), where), student = student_of(teacher);
+  auto set = images(4);
+  tools::Recipe recipe;
+  recipe.objective.terms = "ekd";
+  tools::fit(
+      student, &teacher, set,
+      [](int64_t) {
+        return data::Batches{{{0}, {1}, {2}, {3}}, {{3}, {2}, {1}, {0}}};
+      },
+      recipe, {}, [&](const tools::StepMetrics& m) { steps.push_back(m); });
+  return student;
+}
+
+TEST(CudaNetwork, TeacherStudentAndEkdTrainOnTheDeviceToTheSameBitsAgain) {
+  VITRINE_NEEDS_CUDA;
+  std::vector<tools::StepMetrics> first, second;
+  Model a = trained(Device::cuda, first), b = trained(Device::cuda, second);
+  ASSERT_EQ(first.size(), 2u);
+  for (auto& [name, t] : a.tensors) EXPECT_EQ(t.device(), Device::cuda) << name;
+  expect_same(a.tensors, b.tensors);
+  EXPECT_EQ(first[1].loss, second[1].loss);
+  EXPECT_GT(first[0].grad_norm, 0);
+  EXPECT_NE(a.tensors.at("conv1.weight").values(), tiny().tensors.at("conv1.weight").values()) << "nothing was learned";
+}
+
+TEST(CudaNetwork, EmbeddingsAreThoseOfTheCpu) {
+  VITRINE_NEEDS_CUDA;
+  OwnKernels own;
+  auto set = images(3);
+  EXPECT_EQ(tools::embed(to(tiny(), Device::cuda), set, true, "").values, tools::embed(tiny(), set, true, "").values);
+}
+
+}  // namespace
+}  // namespace vitrine

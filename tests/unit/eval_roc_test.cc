@@ -1,0 +1,274 @@
+// Rates and their uncertainty: scikit-learn's points (golden checks 16, 17), 1:N against definitions written out, bootstrap, paired test.
+#include "eval/roc.h"
+
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <cmath>
+#include <nlohmann/json.hpp>
+#include <set>
+
+#include "engine/core/parallel.h"
+#include "engine/core/rng.h"
+#include "eval/identify.h"
+#include "eval/uncertainty.h"
+#include "tests/unit/data_testing.h"
+
+namespace vitrine::eval {
+namespace {
+
+using data::error_of;
+using Json = nlohmann::json;
+
+ScoreSet score_set(const std::vector<int>& labels, std::vector<double> scores) {
+  std::vector<TemplatePair> pairs;
+  for (int label : labels) pairs.push_back({0, 0, static_cast<uint32_t>(label)});
+  if (scores.empty())
+    for (size_t i = 0; i < labels.size(); ++i) scores.push_back(1 - 1e-4 * static_cast<double>(i));
+  return sort_scores(std::move(scores), pairs);
+}
+
+void expect_points(const ScoreSet& s, const Json& targets, const Json& tpr, const Json& fpr, RocRule rule) {
+  const auto points = tpr_at_fpr(s, targets.get<std::vector<double>>(), rule);
+  for (size_t i = 0; i < points.size(); ++i) {
+    EXPECT_DOUBLE_EQ(points[i].tpr, tpr[i].get<double>()) << targets[i];
+    if (!fpr.is_null()) {
+      EXPECT_DOUBLE_EQ(points[i].fpr, fpr[i].get<double>()) << targets[i];
+    }
+  }
+}
+
+TEST(EvalRoc, PointsAreThoseOfScikitLearn) {
+  const Json toys = Json::parse(read_file(golden("ijb/roc_toys.json")));
+  const Json &drop = toys["drop_intermediate_example"], &ties = toys["ties_example"], &half = toys["halfway_example"];
+  const ScoreSet s = score_set(drop["labels"], {});
+  expect_points(s, drop["targets"], drop["tpr"], drop["fpr_used"], RocRule::kDropIntermediate);
+  expect_points(s, drop["targets"], drop["tpr_without_drop"], drop["fpr_without_drop"], RocRule::kEveryPoint);
+  expect_points(score_set(ties["labels"], ties["scores"]), ties["targets"], ties["tpr"], ties["fpr_used"], RocRule::kDropIntermediate);
+  expect_points(score_set(half["labels"], half["scores"]), half["targets"], half["tpr"], {}, RocRule::kDropIntermediate);
+}
+
+// The definition, written out over whole arrays, on scores with many ties.
+std::vector<std::pair<int64_t, int64_t>> kept_points(std::vector<std::pair<double, int>> scored) {
+  std::sort(scored.rbegin(), scored.rend());
+  std::vector<std::pair<int64_t, int64_t>> all, kept{{0, 0}};
+  int64_t fps = 0, tps = 0;
+  for (size_t i = 0; i < scored.size(); ++i) {
+    (scored[i].second ? tps : fps)++;
+    if (i + 1 == scored.size() || scored[i + 1].first != scored[i].first) all.push_back({fps, tps});
+  }
+  for (size_t k = 0; k < all.size(); ++k) {
+    const bool end = k == 0 || k + 1 == all.size();
+    if (end || all[k + 1].first - 2 * all[k].first + all[k - 1].first != 0 ||
+        all[k + 1].second - 2 * all[k].second + all[k - 1].second != 0)
+      kept.push_back(all[k]);
+  }
+  return kept;
+}
+
+TEST(EvalRoc, PointsAreThoseOfTheDefinition) {
+  Philox rng(11);
+  const std::vector<double> targets = {0, 1e-3, 0.01, 0.05, 0.1, 0.3, 0.5, 1};
+  for (int trial = 0; trial < 200; ++trial) {
+    const uint64_t levels = 2 + rng.below(60), n = 2 + rng.below(300);
+    std::vector<std::pair<double, int>> scored{{0.5, 0}, {0.5, 1}};
+    std::vector<int> labels{0, 1};
+    std::vector<double> scores{0.5, 0.5};
+    for (uint64_t i = 0; i < n; ++i) {
+      scored.push_back({static_cast<double>(rng.below(levels)) / 7, static_cast<int>(rng.below(3) == 0)});
+      labels.push_back(scored.back().second), scores.push_back(scored.back().first);
+    }
+    const ScoreSet s = score_set(labels, scores);
+    const auto kept = kept_points(scored);
+    const auto points = tpr_at_fpr(s, targets);
+    for (size_t t = 0; t < targets.size(); ++t) {
+      std::pair<int64_t, int64_t> best = kept.back();
+      const auto gap = [&](auto& p) {
+        return std::abs(static_cast<double>(p.first) / static_cast<double>(s.different.size()) - targets[t]);
+      };
+      for (auto p = kept.rbegin(); p != kept.rend(); ++p)
+        if (gap(*p) < gap(best)) best = *p;
+      EXPECT_EQ(std::pair(points[t].accepted_different, points[t].accepted_same), best) << trial << " " << targets[t];
+    }
+  }
+}
+
+TEST(EvalRoc, ThresholdsAcceptWhatThePointSays) {
+  Philox rng(5);
+  std::vector<int> labels;
+  std::vector<double> scores;
+  for (int i = 0; i < 5000; ++i) labels.push_back(i % 10 == 0), scores.push_back(rng.normal() + (i % 10 == 0));
+  const ScoreSet s = score_set(labels, scores);
+  for (const auto& p : tpr_at_fpr(s, kIjbTargets)) {
+    int64_t accepted[2] = {0, 0};
+    for (int i = 0; i < 5000; ++i) accepted[labels[i]] += scores[i] >= p.threshold;
+    EXPECT_EQ(accepted[0], p.accepted_different);
+    EXPECT_EQ(accepted[1], p.accepted_same);
+  }
+  for (const auto& p : roc_curve(s)) {
+    int64_t accepted[2] = {0, 0};
+    for (int i = 0; i < 5000; ++i) accepted[labels[i]] += scores[i] > p.threshold;
+    EXPECT_EQ(accepted[0], p.accepted_different);
+    EXPECT_EQ(accepted[1], p.accepted_same);
+    EXPECT_NEAR(p.fpr, p.target, 1.0 / 4500);
+  }
+  EXPECT_EQ(roc_curve(s).back().tpr, 1);
+}
+
+TEST(EvalRoc, SortingIsThatOfTheStandardLibraryForAnyThreads) {
+  Philox rng(1);
+  std::vector<double> x;
+  for (int i = 0; i < 1'000'000; ++i) x.push_back(static_cast<double>(rng.below(300'000)) - 1e5);
+  auto expected = x;
+  std::sort(expected.begin(), expected.end(), std::greater<>());
+  const int before = threads();
+  for (int n : {1, 4}) {
+    auto sorted = x;
+    set_threads(n);
+    sort_descending(sorted);
+    EXPECT_TRUE(sorted == expected) << n;
+  }
+  set_threads(before);
+}
+
+TEST(EvalRoc, BadInputIsRefused) {
+  EXPECT_EQ(error_of([] { tpr_at_fpr({{1}, {}}, kIjbTargets); }), "1 scores of same and 0 of different pairs, expected both");
+  EXPECT_EQ(error_of([] { tpr_at_fpr({{1}, {1}}, std::vector<double>{1.5}); }), "a false positive rate of 1.5, expected 0 to 1");
+}
+
+// Four templates on a circle. Gallery 0 (subject 0), 1 (subject 1); probes 2 (subject 0), 3 (subject 1 or nobody's).
+struct Circle {
+  Templates unit{.dim = 2, .rows = {}};
+  explicit Circle(const std::vector<double>& degrees) {
+    for (double d : degrees)
+      for (double turn : {0.0, 90.0}) unit.rows.push_back(std::cos((d - turn) * M_PI / 180));
+  }
+};
+
+TEST(EvalIdentify, ClosedSetCountsRanksAndThresholds) {
+  const Circle c({0, 90, 10, 30});
+  const ClosedSet r = identify_closed(c.unit, {{0, 1}, {0, 1}}, {{2, 3}, {0, 1}});
+  EXPECT_EQ(r.found, (std::array<int64_t, 3>{1, 2, 2}));  // the second probe is nearer to the other subject
+  // Scores with non-mates: cos 80 and cos 30. ceil(2 * 0.01) = 1: the threshold is the larger, cos 30; only cos 10 exceeds it.
+  EXPECT_NEAR(r.thresholds[0], std::cos(M_PI / 6), 1e-15);
+  EXPECT_EQ(r.found_at_fpir, (std::array<int64_t, 2>{1, 1}));
+  EXPECT_EQ(error_of([&] {
+              identify_closed(c.unit, {{0, 1}, {0, 0}}, {{2}, {0}});
+            }),
+            "subject 0 has two templates in the gallery, expected one");
+  EXPECT_EQ(error_of([&] {
+              identify_closed(c.unit, {{0, 1}, {0, 1}}, {{2}, {7}});
+            }),
+            "probe of subject 7 has no mate in the gallery, expected a closed set");
+}
+
+TEST(EvalIdentify, OpenSetNeedsRankOneAboveTheThreshold) {
+  const Circle c({0, 90, 10, 30, 50});
+  // Probe 4 is nobody's: its best score, cos 40, is the threshold. Probe 2 is found, probe 3 (of subject 1) is not.
+  const OpenSet r = identify_open(c.unit, {{0, 1}, {0, 1}}, {{2, 3, 4}, {0, 1, 9}});
+  EXPECT_EQ(r.mated, 2);
+  EXPECT_EQ(r.mateless, 1);
+  EXPECT_NEAR(r.thresholds[0], std::cos(40 * M_PI / 180), 1e-15);
+  EXPECT_EQ(r.found_at_fpir, (std::array<int64_t, 2>{1, 1}));
+}
+
+// The threshold of the closed set against all scores sorted, with more scores than are ever kept together.
+TEST(EvalIdentify, ClosedThresholdIsTheOrderStatistic) {
+  Philox rng(8);
+  Templates t{.dim = 5, .rows = {}};
+  constexpr int kGallery = 40, kProbes = 700;
+  for (int i = 0; i < (kGallery + kProbes) * 5; ++i) t.rows.push_back(rng.normal());
+  to_unit_length(t);
+  Enrolment gallery, probes;
+  for (int i = 0; i < kGallery; ++i) gallery.templates.push_back(i), gallery.subjects.push_back(i);
+  for (int i = 0; i < kProbes; ++i) probes.templates.push_back(kGallery + i), probes.subjects.push_back(i % kGallery);
+  const ClosedSet r = identify_closed(t, gallery, probes);
+  std::vector<double> others;
+  for (int p = 0; p < kProbes; ++p)
+    for (int g = 0; g < kGallery; ++g)
+      if (g != p % kGallery) others.push_back(dot(&t.rows[(kGallery + p) * 5], &t.rows[g * 5], 5));
+  std::sort(others.rbegin(), others.rend());
+  EXPECT_EQ(r.thresholds[0], others[7 - 1]);
+  EXPECT_EQ(r.thresholds[1], others[70 - 1]);
+}
+
+TEST(EvalUncertainty, McNemarIsTheBinomialTest) {
+  EXPECT_EQ(mcnemar(0, 0).p, 1);
+  EXPECT_NEAR(mcnemar(0, 5).p, 2.0 / 32, 1e-12);
+  EXPECT_NEAR(mcnemar(3, 7).p, 2 * (1 + 10 + 45 + 120) / 1024.0, 1e-12);
+  EXPECT_EQ(mcnemar(4, 4).p, 1);
+  EXPECT_NEAR(mcnemar(40, 12).p, mcnemar(12, 40).p, 1e-15);
+  const auto decisions = [](const std::vector<bool>& correct) {
+    std::vector<Decision> all;
+    for (bool c : correct) all.push_back({.same = true, .correct = c});
+    return all;
+  };
+  const PairedTest t = mcnemar(decisions({true, true, false, false, true}), decisions({true, false, true, false, false}));
+  EXPECT_EQ(t.only_a, 2);
+  EXPECT_EQ(t.only_b, 1);
+  EXPECT_EQ(error_of([&] { mcnemar(decisions({true}), decisions({})); }), "paired test: 1 and 0 decisions, expected the same pairs");
+}
+
+TEST(EvalUncertainty, DecisionsAreThoseThatWereCounted) {
+  Trials trials{.all = {}, .folds = 10, .xnorm = 1};
+  Philox rng(4);
+  for (int i = 0; i < 400; ++i) trials.all.push_back({.distance = 1 + 0.5 * rng.normal() + (i % 2), .same = i % 2 == 0, .fold = i / 40});
+  for (Trial& t : trials.all) t.distance = std::clamp(t.distance, 0.0, 4.0);
+  const Verification v = verify(trials);
+  const auto all = decide(trials, v);
+  EXPECT_EQ(std::count_if(all.begin(), all.end(), [](auto& d) { return d.correct; }), v.correct);
+}
+
+// Templates of `people` with noise: every pair compared.
+struct Population {
+  std::vector<TemplatePair> pairs;
+  std::vector<double> scores;
+  Population(int people, int each, uint64_t seed) {
+    Philox rng(seed);
+    Templates t{.dim = 16, .rows = {}};
+    for (int p = 0; p < people; ++p) {
+      std::vector<double> centre;
+      for (int k = 0; k < 16; ++k) centre.push_back(rng.normal());
+      for (int i = 0; i < each; ++i)
+        for (int k = 0; k < 16; ++k) t.rows.push_back(centre[k] + 1.2 * rng.normal());
+    }
+    to_unit_length(t);
+    for (uint32_t a = 0; a < t.size(); ++a)
+      for (uint32_t b = a + 1; b < t.size(); ++b) pairs.push_back({a, b, a / each == b / each});
+    scores = template_scores(t, pairs);
+  }
+};
+
+TEST(EvalUncertainty, BootstrapHoldsTheEstimateAndRepeats) {
+  const Population p(40, 3, 2);
+  const double targets[] = {1e-3, 1e-2, 1e-1};
+  const auto a = bootstrap_tpr(p.pairs, p.scores, 120, targets, 100, 7), b = bootstrap_tpr(p.pairs, p.scores, 120, targets, 100, 7);
+  const auto points = tpr_at_fpr(sort_scores(std::vector(p.scores), p.pairs), targets);
+  for (int i = 0; i < 3; ++i) {
+    EXPECT_LE(a[i].low, points[i].tpr);
+    EXPECT_GE(a[i].high, points[i].tpr);
+    EXPECT_LT(a[i].low, a[i].high);
+    EXPECT_EQ(a[i].low, b[i].low);
+    EXPECT_EQ(a[i].high, b[i].high);
+  }
+  EXPECT_NE(bootstrap_tpr(p.pairs, p.scores, 120, targets, 100, 8)[1].low, -1);
+}
+
+// What resampling estimates is the spread between samples: intervals of 95 % hold the population's value about that often, which pairs
+// taken as independent (Wilson) do not.
+TEST(EvalUncertainty, BootstrapIntervalsCover) {
+  const double target[] = {1e-2};
+  const Population large(300, 3, 99);
+  const double truth = tpr_at_fpr(sort_scores(std::vector(large.scores), large.pairs), target)[0].tpr;
+  int covered = 0;
+  constexpr int kSamples = 40;
+  for (int i = 0; i < kSamples; ++i) {
+    const Population sample(30, 3, 1000 + static_cast<uint64_t>(i));
+    const Interval interval = bootstrap_tpr(sample.pairs, sample.scores, 90, target, 96, 1)[0];
+    covered += interval.low <= truth && truth <= interval.high;
+  }
+  EXPECT_GE(covered, 32);  // P(fewer | 95 %) < 1e-3, P(fewer | 90 %) = 4 %
+}
+
+}  // namespace
+}  // namespace vitrine::eval

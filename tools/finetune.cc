@@ -1,0 +1,83 @@
+#include "tools/finetune.h"
+
+#include "tools/datasets.h"
+#include "tools/progress.h"
+
+namespace vitrine::tools {
+
+void add_options(CLI::App& app, FinetuneOptions& o) {
+  app.add_option("--data", o.data, kDataHelp);
+  app.add_option("--finetune", o.terms, "ekd, mse, ce (a classification head), a sum of them, or none")->capture_default_str();
+  app.add_option("--epochs", o.epochs, "passes over the data")->check(CLI::PositiveNumber)->capture_default_str();
+  app.add_option("--batch", o.batch, "images per step")->check(CLI::PositiveNumber)->capture_default_str();
+  app.add_option("--lr", o.lr, "learning rate; 0 leaves the weights and re-estimates BatchNorm statistics and ranges")
+      ->check(CLI::NonNegativeNumber)
+      ->capture_default_str();
+  app.add_option("--schedule", o.schedule, "of the learning rate")->check(CLI::IsMember({"constant", "cosine"}))->capture_default_str();
+  app.add_option("--ce-weight", o.ce_weight, "of the term ce")->check(CLI::NonNegativeNumber)->capture_default_str();
+  app.add_option("--momentum", o.momentum, "of SGD, Nesterov's form")->check(CLI::Range(0.0, 1.0))->capture_default_str();
+  app.add_option("--weight-decay", o.weight_decay, "of every trainable parameter")->check(CLI::NonNegativeNumber)->capture_default_str();
+  app.add_option("--clip", o.clip, "global gradient norm, 0: none")->check(CLI::NonNegativeNumber)->capture_default_str();
+  app.add_option("--sampler", o.sampler, "balanced (half at random, half identities of 4), shuffled, or auto: balanced for ekd")
+      ->check(CLI::IsMember({"auto", "balanced", "shuffled"}))
+      ->capture_default_str();
+  app.add_option("--fraction", o.fraction, "part of the images to use, chosen by the seed")
+      ->check(CLI::Range(0.0, 1.0))
+      ->capture_default_str();
+  app.add_option("--batches", o.batches, "replay a recorded batch order: a line per step, i: image i, -i-1: image i mirrored");
+  app.add_option("--checkpoint-every", o.checkpoint_every, "steps")->check(CLI::PositiveNumber)->capture_default_str();
+  app.add_flag("--resume", o.resume, "go on from the run directory's checkpoint, to the same bits");
+}
+
+void write_config(RunRecord& record, const FinetuneOptions& o) {
+  record.config("finetune", o.terms), record.config("epochs", o.epochs), record.config("batch", o.batch), record.config("lr", o.lr);
+  record.config("momentum", o.momentum), record.config("nesterov", true), record.config("weight_decay", o.weight_decay);
+  record.config("clip", o.clip), record.config("fraction", o.fraction), record.config("schedule", o.schedule);
+  record.config("ce_weight", o.ce_weight), record.config("sampler", o.sampler);
+  if (!o.data.empty()) record.input("data", o.data);
+  if (!o.batches.empty()) record.input("batches", o.batches);
+}
+
+Recipe recipe_of(const FinetuneOptions& o, uint64_t seed) {
+  Recipe r;
+  r.objective.terms = o.terms;
+  r.objective.head = {.margin = {.m2 = 0.4}, .seed = seed};  // TFace's ArcFace, as in the paper's Table 3
+  r.objective.head.margin.straight = false, r.objective.head.margin.falling = true;
+  r.objective.ce_weight = o.ce_weight;
+  r.schedule.kind = o.schedule == "cosine" ? nn::Schedule::Kind::cosine : nn::Schedule::Kind::constant;
+  r.schedule.base = o.lr;
+  r.momentum = o.momentum, r.weight_decay = o.weight_decay, r.clip = o.clip, r.epochs = o.epochs;
+  return r;
+}
+
+data::Batches draw(const FinetuneOptions& o, const data::Dataset& set, uint64_t seed, int64_t epoch) {
+  if (!o.batches.empty()) return data::read_batches(o.batches, set.size());
+  const bool balanced = o.sampler == "balanced" || (o.sampler == "auto" && o.terms.starts_with("ekd"));
+  if (!balanced) return data::shuffled_batches(set.size(), o.batch, seed, epoch);
+  CHECK(o.batch % 8 == 0, "--batch ", o.batch,
+        ": the balanced sampler needs a multiple of 8 (half at random, half identities of 4 images)");
+  return data::balanced_batches(data::labels(set), seed, epoch, {o.batch / 2, o.batch / 8, 4});
+}
+
+data::Batches draw_as_they_are(const FinetuneOptions& o, const data::Dataset& set, uint64_t seed, int64_t count) {
+  auto all = data::shuffled_batches(set.size(), std::min(o.batch, set.size()), seed, 0, false);
+  if (static_cast<int64_t>(all.size()) > count) all.resize(count);
+  return all;
+}
+
+Trained finetune(Model& student, const Model& teacher, const data::Dataset& set, const FinetuneOptions& o, const Recipe& recipe,
+                 uint64_t seed, RunRecord& record) {
+  Trained t;
+  Stopwatch watch;
+  const Checkpoint checkpoint{record.path("checkpoint.safetensors"), record.fingerprint(), o.checkpoint_every, o.resume};
+  fit(
+      student, &teacher, set, [&](int64_t epoch) { return draw(o, set, seed, epoch); }, recipe, checkpoint,
+      [&](const StepMetrics& m) {
+        t.steps = m.step, t.images += m.images, t.loss = m.loss;
+        record.metrics(to_json(m));
+      });
+  t.seconds = watch.seconds();
+  return t;
+}
+
+}  // namespace vitrine::tools
