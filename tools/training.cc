@@ -165,8 +165,8 @@ void take_step(const Tensor& loss, nn::Optimiser& optimiser, losses::Head* head,
   Tensors gradients = grad(loss, wanted);
   if (head) {
     SgdAttrs sgd;
-    sgd.lr = m.lr, sgd.momentum = r.momentum, sgd.weight_decay = r.weight_decay;
-    head->step(gradients.back(), sgd);
+    sgd.momentum = r.momentum, sgd.weight_decay = r.weight_decay;
+    head->step(gradients.back(), sgd, m.lr);
     gradients.pop_back();
   }
   if (r.penalty) r.penalty(gradients);

@@ -78,7 +78,7 @@ void measure(const std::string& network, int64_t batch) {
     Tensor loss = head(run(training, trained.tensors, {x})[0], own);
     wanted.push_back(head.rows());
     Tensors g = grad(loss, wanted);
-    head.step(g.back(), SgdAttrs{});
+    head.step(g.back(), SgdAttrs{}, 1e-4);
     g.pop_back();
     sgd.step(g);
   });

@@ -78,6 +78,39 @@ TEST(CudaNetwork, TeacherStudentAndEkdTrainOnTheDeviceToTheSameBitsAgain) {
   EXPECT_NE(a.tensors.at("conv1.weight").values(), tiny().tensors.at("conv1.weight").values()) << "nothing was learned";
 }
 
+// Three parameters, one of which has no gradient at first; clipped.
+template <class Optimiser, class Options>
+std::pair<TensorMap, std::vector<double>> optimised(Device where, const Options& options) {
+  Philox rng(8);
+  auto some = [&](Shape s) {
+    Tensor t = Tensor::zeros(s);
+    for (int64_t i = 0; i < t.numel(); ++i) t.data<float>()[i] = static_cast<float>(rng.normal());
+    return t.to(where);
+  };
+  TensorMap all{{"a", some({3, 5})}, {"b", some({5000})}, {"c", some({})}};
+  Optimiser optimiser(all, {"a", "b", "c"}, options);
+  std::vector<double> norms;
+  for (int step = 0; step < 3; ++step) {
+    optimiser.set_lr(0.1 / (step + 1));
+    Tensor a = some({3, 5}), b = some({5000}), c = some({});
+    norms.push_back(optimiser.step({a, step == 0 ? Tensor() : b, c}));
+  }
+  for (auto& [name, t] : optimiser.state()) all[name] = t;
+  return {all, norms};
+}
+
+TEST(CudaOptimiser, StepsOverAllParametersHaveTheBitsOfTheCpu) {
+  VITRINE_NEEDS_CUDA;
+  auto expect_equal = [](auto on_device, auto on_host) {
+    expect_same(on_device.first, on_host.first);
+    EXPECT_EQ(on_device.second, on_host.second);
+  };
+  const nn::SgdOptions sgd{.clip = 3};
+  const nn::AdamWOptions adamw{.clip = 3};
+  expect_equal(optimised<nn::Sgd>(Device::cuda, sgd), optimised<nn::Sgd>(Device::cpu, sgd));
+  expect_equal(optimised<nn::AdamW>(Device::cuda, adamw), optimised<nn::AdamW>(Device::cpu, adamw));
+}
+
 TEST(CudaNetwork, EmbeddingsAreThoseOfTheCpu) {
   VITRINE_NEEDS_CUDA;
   OwnKernels own;
