@@ -51,7 +51,7 @@ void Optimiser::regroup(const Tensors& gradients) {
   const bool same = std::ranges::equal(groups_, by_taken,
                                        [](const Group& g, const auto& now) { return g.taken == now.first && g.members == now.second; });
   if (same) return;  // what was recorded with them stays right
-  groups_.clear();
+  groups_.clear(), ++layout_;
   for (auto& [taken, members] : by_taken) groups_.push_back({taken, members, Tensor()});
 }
 
@@ -122,7 +122,7 @@ void Optimiser::load_state(const TensorMap& saved) {
   }
   CHECK(found == saved.size(), "optimiser: ", saved.size() - found, " tensors of the state belong to no parameter");
   state_ = std::move(next), taken_ = std::move(taken);
-  groups_.clear();
+  groups_.clear(), ++layout_;
 }
 
 Sgd::Sgd(TensorMap& tensors, std::vector<std::string> names, SgdOptions o)

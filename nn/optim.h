@@ -27,6 +27,7 @@ class Optimiser {
   void begin();
   void queue(const Tensors& gradients);
   double norm() const;
+  int64_t layout() const { return layout_; }  // changes when what was recorded of queue() is no longer right
 
  protected:
   // Marks the named tensors of `tensors` for autograd; steps update them in place. `slots`: what is kept for each.
@@ -52,6 +53,7 @@ class Optimiser {
   std::vector<int64_t> taken_;  // steps
   std::vector<Group> groups_;   // of the last step
   Tensor norm_;                 // f64 [2], of gradient_norm
+  int64_t layout_ = 0;
 };
 
 struct SgdOptions {
