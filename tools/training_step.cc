@@ -31,9 +31,9 @@ Tensors TrainingStep::gradients(const Tensor& embedding, const Tensor& gradient)
 TrainingStep::Result TrainingStep::forward(const Graph& graph, const Tensor& pixels) {
   const bool again = graph_ == &graph && shape_ == pixels.shape();
   graph_ = &graph, shape_ = pixels.shape();
-  const bool recorded = replay_ && recorded_graph_ == &graph && pixels_.shape() == shape_ && layout_ == optimiser_.layout();
-  if (!recorded && may_replay_ && again) record(graph, pixels);
-  replaying_ = replay_ && (recorded || again);
+  const auto recorded = [&] { return replay_ && recorded_graph_ == &graph && pixels_.shape() == shape_ && layout_ == optimiser_.layout(); };
+  if (!recorded() && may_replay_ && again && refused_ != &graph) record(graph, pixels);
+  replaying_ = recorded();
   if (replaying_) {
     pixels_.assign(pixels);
     replay_->run(0);
@@ -66,7 +66,7 @@ void TrainingStep::record(const Graph& graph, const Tensor& pixels) {
     recorded_graph_ = &graph, layout_ = optimiser_.layout();
   } catch (const Error& e) {
     std::fprintf(stderr, "training steps are not replayed: %s\n", e.what());
-    may_replay_ = false;
+    refused_ = &graph;
     recorded_ = {}, replay_.reset();
   }
 }

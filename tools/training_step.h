@@ -38,7 +38,8 @@ class TrainingStep {
   nn::Optimiser& optimiser_;
   Penalty penalty_;
   bool may_replay_;
-  const Graph* graph_ = nullptr;  // of the last steps, and their shape
+  const Graph* refused_ = nullptr;  // which cannot be recorded
+  const Graph* graph_ = nullptr;    // of the last steps, and their shape
   Shape shape_;
   Result last_;
   // What is recorded: 0, from pixels_ to recorded_; 1, from gradient_ to the parameters.

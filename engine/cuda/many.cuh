@@ -1,6 +1,7 @@
 // One launch for elementwise work over many tensors: their places travel in the kernel's arguments (of which there may be 32 KB).
 #pragma once
 #include <array>
+#include <vector>
 
 #include "engine/cuda/launch.cuh"
 
@@ -26,13 +27,17 @@ struct Many {
   }
 };
 
-// Groups begin .. of `groups`; place(k) gives the tensors of group k.
-template <class T, int kArrays, class Place>
-Many<T, kArrays> many(int64_t begin, int64_t groups, int piece, const Place& place) {
+template <int kArrays>
+using Groups = std::vector<std::array<Tensor, kArrays>>;
+
+// Those from `begin` on that a launch takes.
+template <class T, int kArrays>
+Many<T, kArrays> many(const Groups<kArrays>& groups, size_t begin, int piece) {
+  static_assert(sizeof(Many<T, kArrays>) < 32'000);
   Many<T, kArrays> m;
-  m.count = static_cast<int>(std::min<int64_t>(kMany, groups - begin)), m.piece = piece, m.first[0] = 0;
+  m.count = static_cast<int>(std::min<size_t>(kMany, groups.size() - begin)), m.piece = piece, m.first[0] = 0;
   for (int k = 0; k < m.count; ++k) {
-    const std::array<Tensor, kArrays> tensors = place(begin + k);
+    const std::array<Tensor, kArrays>& tensors = groups[begin + k];
     for (int a = 0; a < kArrays; ++a) m.array[a][k] = ptr<T>(tensors[a]);
     m.numel[k] = tensors[0].numel();
     const int64_t next = m.first[k] + (m.numel[k] + piece - 1) / piece;
@@ -53,10 +58,10 @@ void each_piece(const Many<T, kArrays>& m, F f) {
 }
 
 // f(m, group, i) for every element of every group.
-template <class T, int kArrays, class Place, class F>
-void each_of_many(int64_t groups, const Place& place, F f) {
-  for (int64_t begin = 0; begin < groups; begin += kMany)
-    each_piece(many<T, kArrays>(begin, groups, 16 * kBlock, place),
+template <class T, int kArrays, class F>
+void each_of_many(const Groups<kArrays>& groups, F f) {
+  for (size_t begin = 0; begin < groups.size(); begin += kMany)
+    each_piece(many<T, kArrays>(groups, begin, 16 * kBlock),
                [=] __device__(const Many<T, kArrays>& m, int k, int64_t, int64_t from, int64_t to) {
                  for (int64_t i = from + threadIdx.x; i < to; i += kBlock) f(m, k, i);
                });

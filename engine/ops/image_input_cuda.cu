@@ -8,7 +8,7 @@ namespace {
 
 using cuda::checked, cuda::Fault, cuda::ptr;
 
-KernelFor kernel("image_input", Device::cuda, [](const Call& c) {
+void image_input_kernel(const Call& c) {
   auto& a = c.as<ImageInputAttrs>();
   const auto* bytes = ptr<uint8_t>(c.in[0]);
   const auto* places = reinterpret_cast<const ImagePlace*>(ptr<int64_t>(c.in[1]));
@@ -30,7 +30,8 @@ KernelFor kernel("image_input", Device::cuda, [](const Call& c) {
     if (!inside) return;
     y[i] = (static_cast<float>(shrunken_byte(bytes + p.first, p.width, shrink, from_y, from_x, bgr ? 2 - k : k)) - mean) / std;
   });
-});
+}
+KernelFor kernel("image_input", Device::cuda, image_input_kernel);
 
 }  // namespace
 }  // namespace vitrine

@@ -17,10 +17,12 @@ static_assert(kNormChains == cuda::kBlock);
 template <class T>
 void norm(const Call& c) {
   const auto tensors = static_cast<int64_t>(c.in.size());
+  cuda::Groups<1> gradients;
+  for (const Tensor& t : c.in) gradients.push_back({t});
   Tensor totals = cuda::scratch<double>({tensors});
   double *total = ptr<double>(totals), *out = ptr<double>(c.out[0]);
   for (int64_t first = 0; first < tensors; first += cuda::kMany) {
-    const auto m = cuda::many<T, 1>(first, tensors, kNormChunk, [&](int64_t k) { return std::array{c.in[k]}; });
+    const auto m = cuda::many<T, 1>(gradients, first, kNormChunk);
     Tensor chunks = cuda::scratch<double>({m.first[m.count]});
     double* chunk = ptr<double>(chunks);
     cuda::each_piece(m, [=] __device__(const cuda::Many<T, 1>& all, int k, int64_t p, int64_t begin, int64_t end) {
@@ -52,10 +54,10 @@ void sgd(const Call& c) {
   const double *rates = ptr<double>(c.in[0]), *norm = ptr<double>(c.in[1]);
   const T momentum = T(a.momentum), decay = T(a.weight_decay);
   const bool first = a.first, nesterov = a.nesterov;
-  const auto place = [&](int64_t p) {
-    return std::array{c.in[3 * p + 2], c.in[3 * p + 3], c.in[3 * p + 4], c.out[2 * p], c.out[2 * p + 1]};
-  };
-  cuda::each_of_many<T, 5>(static_cast<int64_t>(c.out.size() / 2), place, [=] __device__(const cuda::Many<T, 5>& m, int k, int64_t i) {
+  cuda::Groups<5> groups;
+  for (size_t p = 0; p < c.out.size() / 2; ++p)
+    groups.push_back({c.in[3 * p + 2], c.in[3 * p + 3], c.in[3 * p + 4], c.out[2 * p], c.out[2 * p + 1]});
+  cuda::each_of_many<T, 5>(groups, [=] __device__(const cuda::Many<T, 5>& m, int k, int64_t i) {
     const T w = m.array[0][k][i], lr = static_cast<T>(rates[0]), gradient = static_cast<T>(norm[1]) * m.array[1][k][i] + decay * w;
     const T velocity = first ? gradient : momentum * m.array[2][k][i] + gradient;
     m.array[4][k][i] = velocity;
@@ -69,11 +71,12 @@ void adamw(const Call& c) {
   const double *rates = ptr<double>(c.in[0]), *norm = ptr<double>(c.in[1]);
   const T beta1 = T(a.beta1), new1 = T(1 - a.beta1), beta2 = T(a.beta2), new2 = T(1 - a.beta2), eps = T(a.eps);
   const bool first = a.first;
-  const auto place = [&](int64_t p) {
+  cuda::Groups<7> groups;
+  for (size_t p = 0; p < c.out.size() / 3; ++p) {
     const Tensor *in = &c.in[4 * p + 2], *out = &c.out[3 * p];
-    return std::array{in[0], in[1], in[2], in[3], out[0], out[1], out[2]};
-  };
-  cuda::each_of_many<T, 7>(static_cast<int64_t>(c.out.size() / 3), place, [=] __device__(const cuda::Many<T, 7>& at, int k, int64_t i) {
+    groups.push_back({in[0], in[1], in[2], in[3], out[0], out[1], out[2]});
+  }
+  cuda::each_of_many<T, 7>(groups, [=] __device__(const cuda::Many<T, 7>& at, int k, int64_t i) {
     const T keep = static_cast<T>(rates[0]), rate = static_cast<T>(rates[1]), spread = static_cast<T>(rates[2]);
     const T gradient = static_cast<T>(norm[1]) * at.array[1][k][i], square = gradient * gradient;
     const T mean = first ? gradient * new1 : at.array[2][k][i] * beta1 + gradient * new1;

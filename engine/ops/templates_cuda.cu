@@ -10,7 +10,7 @@ namespace {
 using cuda::checked, cuda::each, cuda::Fault, cuda::ptr;
 
 // A thread for each number of each template.
-KernelFor pool_kernel("pool_faces", Device::cuda, [](const Call& c) {
+void pool(const Call& c) {
   auto& a = c.as<PoolAttrs>();
   const bool keep_norm = a.keep_norm, detector = a.detector;
   const int64_t rows = c.in[0].shape()[0], dim = c.in[0].shape()[1], faces = c.in[2].numel(), media = c.in[3].numel();
@@ -40,7 +40,8 @@ KernelFor pool_kernel("pool_faces", Device::cuda, [](const Call& c) {
     }
     y[job] = sum;
   });
-});
+}
+KernelFor pool_kernel("pool_faces", Device::cuda, pool);
 
 // Eight lanes to a pair, a chain each: they read 64 bytes side by side.
 __global__ void dots_kernel(int64_t pairs, int64_t rows, int64_t dim, const double* x, const int32_t* pair, double* y, Fault* fault) {

@@ -193,6 +193,34 @@ TEST(CudaNetwork, EmbeddingsAreThoseOfTheCpu) {
   EXPECT_EQ(tools::embed(to(tiny(), Device::cuda), set, true, "").values, tools::embed(tiny(), set, true, "").values);
 }
 
+// Image 2 cannot be read; its batch is on the way while the one before is used.
+struct Broken : data::MemorySet {
+  using MemorySet::MemorySet;
+  data::Image image(int64_t i) const override {
+    CHECK(i != 2, "broken");
+    return MemorySet::image(i);
+  }
+};
+void expect_error_in_turn(Device device) {
+  const data::MemorySet whole = images(3);
+  const Broken set({whole.image(0), whole.image(1), whole.image(0)}, {0, 0, 1});
+  int used = 0;
+  std::string error;
+  try {
+    tools::for_each_batch(set, {{{0}}, {{1}}, {{2}}}, {.height = 32, .width = 32}, device,
+                          [&](const data::Batch&, const Tensor&) { ++used; });
+  } catch (const Error& e) {
+    error = e.what();
+  }
+  EXPECT_EQ(error, "step 2, image 2: broken");
+  EXPECT_EQ(used, 2);
+}
+TEST(ToolsBatches, AnUnreadableImageIsAnErrorWhenItIsItsTurn) { expect_error_in_turn(Device::cpu); }
+TEST(CudaBatches, AnUnreadableImageIsAnErrorWhenItIsItsTurn) {
+  VITRINE_NEEDS_CUDA;
+  expect_error_in_turn(Device::cuda);
+}
+
 TEST(CudaIjb, PoolingAndScoresHaveTheBitsOfTheCpu) {
   VITRINE_NEEDS_CUDA;
   OwnKernels own;
