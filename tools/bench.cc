@@ -11,8 +11,9 @@
 #include "engine/core/parallel.h"
 #include "engine/core/rng.h"
 #include "engine/cpu/isa.h"
+#include "engine/graph/fuse.h"
 #include "engine/graph/session.h"
-#include "engine/ops/conv2d.h"
+#include "engine/ops/conv2d_fused.h"
 #include "nn/network.h"
 #include "quant/lower.h"
 #include "quant/placement.h"
@@ -68,10 +69,13 @@ std::string describe(const Graph& g, const GraphNode& n) {
   const auto* conv = dynamic_cast<const Conv2dAttrs*>(n.attrs.get());
   auto sides = [](const Shape& s) { return s.rank() == 4 ? cat(s[1], "x", s[2], "x", s[3]) : cat(s.back()); };
   if (!conv) return cat(n.op->name, " ", sides(x), " > ", sides(y));
+  auto kernel = [&](int64_t kh, int64_t kw) {
+    return cat(" ", kh, "x", kw, " s", conv->stride_h, conv->groups > 1 ? cat(" g", conv->groups) : "");
+  };
+  const std::string name = cat(n.op->name, " ", sides(x), " > ", sides(y));
+  if (const auto* f = dynamic_cast<const FusedConvAttrs*>(conv)) return cat(name, kernel(f->kh, f->kw), f->winograd ? " winograd" : "");
   const Shape& w = g.values[n.in[n.op->name == std::string("qconv2d") ? 2 : 1]].meta.shape;
-  std::string kernel =
-      w.rank() == 4 ? cat(" ", w[1], "x", w[2], " s", conv->stride_h, conv->groups > 1 ? cat(" g", conv->groups) : "") : "";
-  return cat(n.op->name, " ", sides(x), " > ", sides(y), kernel);
+  return w.rank() == 4 ? name + kernel(w[1], w[2]) : name;
 }
 
 std::vector<size_t> classify(const Graph& g, int64_t batch, std::vector<Class>& classes) {
@@ -137,7 +141,8 @@ std::vector<Row> measure(const Model& m, int64_t batch, const std::string& prefi
 
 // The network at these bits. Ranges come from one batch of noise: they have no influence on time.
 Model at_bits(const Model& m, const std::string& bits) {
-  if (bits == "f32" || quant::is_packed(m.graph)) return m;
+  if (quant::is_packed(m.graph)) return m;
+  if (bits == "f32") return fused(m);
   const quant::Census c = quant::census(m.graph);
   if (c.activations + c.convolutions) return quant::lower(m);
   Model student = quant::integer(m, quant::parse_bits(bits));

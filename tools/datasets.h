@@ -3,6 +3,7 @@
 #include <memory>
 #include <optional>
 #include <string>
+#include <vector>
 
 #include "data/dataset.h"
 
@@ -14,12 +15,13 @@ constexpr const char* kDataHelp =
 // A set, perhaps a part of it, kept in memory once decoded.
 class OpenedSet {
  public:
-  // `fraction` of the images, chosen by the seed. Error if there is no such set.
-  OpenedSet(const std::string& spec, double fraction, uint64_t seed);
-  const data::Dataset& set() const { return *cached_; }
+  // `fraction` of the images, chosen by the seed, of those whose identity (their folder) the pair list `without` does not name. Error if
+  // there is no such set, or if the list names nobody in it.
+  OpenedSet(const std::string& spec, double fraction, uint64_t seed, const std::string& without = {});
+  const data::Dataset& set() const { return *views_.back(); }
 
  private:
-  std::unique_ptr<data::Dataset> all_, part_, cached_;
+  std::vector<std::unique_ptr<data::Dataset>> views_;  // each of the one before
 };
 
 }  // namespace vitrine::tools

@@ -7,6 +7,7 @@ namespace vitrine::tools {
 
 void add_options(CLI::App& app, FinetuneOptions& o) {
   app.add_option("--data", o.data, kDataHelp);
+  app.add_option("--without", o.without, "leave out everybody whom this pair list names: for tests on people no step has seen");
   app.add_option("--finetune", o.terms, "ekd, mse, ce (a classification head), a sum of them, or none")->capture_default_str();
   app.add_option("--epochs", o.epochs, "passes over the data")->check(CLI::PositiveNumber)->capture_default_str();
   app.add_option("--batch", o.batch, "images per step")->check(CLI::PositiveNumber)->capture_default_str();
@@ -26,6 +27,7 @@ void add_options(CLI::App& app, FinetuneOptions& o) {
       ->capture_default_str();
   app.add_option("--batches", o.batches, "replay a recorded batch order: a line per step, i: image i, -i-1: image i mirrored");
   app.add_option("--checkpoint-every", o.checkpoint_every, "steps")->check(CLI::PositiveNumber)->capture_default_str();
+  app.add_flag("--exact", o.exact, kExactHelp);
   app.add_flag("--resume", o.resume, "go on from the run directory's checkpoint, to the same bits");
 }
 
@@ -33,9 +35,10 @@ void write_config(RunRecord& record, const FinetuneOptions& o) {
   record.config("finetune", o.terms), record.config("epochs", o.epochs), record.config("batch", o.batch), record.config("lr", o.lr);
   record.config("momentum", o.momentum), record.config("nesterov", true), record.config("weight_decay", o.weight_decay);
   record.config("clip", o.clip), record.config("fraction", o.fraction), record.config("schedule", o.schedule);
-  record.config("ce_weight", o.ce_weight), record.config("sampler", o.sampler);
+  record.config("ce_weight", o.ce_weight), record.config("sampler", o.sampler), record.config("exact", o.exact);
   if (!o.data.empty()) record.input("data", o.data);
   if (!o.batches.empty()) record.input("batches", o.batches);
+  if (!o.without.empty()) record.input("without", o.without);
 }
 
 Recipe recipe_of(const FinetuneOptions& o, uint64_t seed) {
@@ -46,7 +49,7 @@ Recipe recipe_of(const FinetuneOptions& o, uint64_t seed) {
   r.objective.ce_weight = o.ce_weight;
   r.schedule.kind = o.schedule == "cosine" ? nn::Schedule::Kind::cosine : nn::Schedule::Kind::constant;
   r.schedule.base = o.lr;
-  r.momentum = o.momentum, r.weight_decay = o.weight_decay, r.clip = o.clip, r.epochs = o.epochs;
+  r.momentum = o.momentum, r.weight_decay = o.weight_decay, r.clip = o.clip, r.epochs = o.epochs, r.exact = o.exact;
   return r;
 }
 

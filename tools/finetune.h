@@ -6,10 +6,10 @@
 namespace vitrine::tools {
 
 struct FinetuneOptions {
-  std::string data, terms = "ekd", sampler = "auto", batches, schedule = "constant";
+  std::string data, without, terms = "ekd", sampler = "auto", batches, schedule = "constant";
   int64_t epochs = 1, batch = 64, checkpoint_every = 50;
   double lr = 0.001, ce_weight = 1, fraction = 1, momentum = 0.9, weight_decay = 5e-4, clip = 5;
-  bool resume = false;
+  bool resume = false, exact = false;
 };
 
 void add_options(CLI::App&, FinetuneOptions&);

@@ -26,7 +26,8 @@ float number(const Model& m, const char* key, float otherwise) {
 data::Preprocess preprocess_of(const Model& m) {
   CHECK(m.graph.inputs.size() == 1 && m.graph.outputs.size() == 1, "model: expected one input and one output");
   const Meta& in = m.graph.values[m.graph.inputs[0]].meta;
-  CHECK(in.dtype == Dtype::f32 && in.shape.rank() == 4 && in.shape.back() == 3, "model: input ", str(in), ": expected f32 N,H,W,3");
+  CHECK((in.dtype == Dtype::f32 || in.dtype == Dtype::f64) && in.shape.rank() == 4 && in.shape.back() == 3, "model: input ", str(in),
+        ": expected f32 or f64 N,H,W,3");
   data::Preprocess p;
   p.height = static_cast<int>(in.shape[1]), p.width = static_cast<int>(in.shape[2]);
   p.mean = number(m, "mean", 127.5f), p.std = number(m, "std", 127.5f), p.bgr = number(m, "bgr", 0) != 0;

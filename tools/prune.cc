@@ -65,7 +65,7 @@ class Pruning {
   Pruning(const Options& o, const Common& c) : o_(o), c_(c), teacher_(nn::open_model(o.teacher, c.seed)), student_(clone(teacher_)) {
     const quant::Census grids = quant::census(teacher_.graph);
     CHECK(grids.convolutions + grids.activations == 0, o.teacher, " is quantized: prune first, then quantize");
-    if (!o.tune.data.empty()) data_.emplace(o.tune.data, o.tune.fraction, c.seed);
+    if (!o.tune.data.empty()) data_.emplace(o.tune.data, o.tune.fraction, c.seed, o.tune.without);
     importance_.criterion = prune::criterion_named(o.importance);
     importance_.reduction = prune::reduction_named(o.reduction);
     importance_.normaliser = prune::normaliser_named(o.normaliser);

@@ -1,6 +1,7 @@
 // vitrine quantize TEACHER: fake-quantize, calibrate or fine-tune, save; a run directory that says how.
 #include <filesystem>
 
+#include "engine/graph/rewrite.h"
 #include "nn/io/model_file.h"
 #include "nn/network.h"
 #include "quant/placement.h"
@@ -15,7 +16,7 @@ namespace {
 
 struct Options {
   std::string teacher, bits = "w8a8", scheme = "quantface", out;
-  std::string layer_bits, ends, observer = "minmax", weight_range = "minmax", ste = "identity";
+  std::string layer_bits, ends, observer = "minmax", weight_range = "minmax", ste = "identity", dtype = "f32";
   int64_t calibration = 20, freeze_after = 299;
   double percentile = 99.9;
   bool bn_reestimate = false;
@@ -27,7 +28,7 @@ void write_config(RunRecord& record, const Options& o) {
   record.config("calibration", o.calibration), record.config("layer_bits", o.layer_bits);
   record.config("keep_first_last", o.ends), record.config("observer", o.observer), record.config("percentile", o.percentile);
   record.config("weight_range", o.weight_range), record.config("ste", o.ste), record.config("freeze_after", o.freeze_after);
-  record.config("bn_reestimate", o.bn_reestimate);
+  record.config("bn_reestimate", o.bn_reestimate), record.config("dtype", o.dtype);
   record.input("teacher", o.teacher);
   write_config(record, o.tune);
 }
@@ -70,9 +71,10 @@ Trained train(Model& student, const Model& teacher, const data::Dataset& set, co
 
 Json quantize(Options o, const Common& c) {
   if (o.out.empty()) o.out = cat("runs/", std::filesystem::path(o.teacher).stem().string(), "-", o.bits, "-", o.tune.terms);
-  Model teacher = to(nn::open_model(o.teacher, c.seed), device_of(c));
+  const Dtype dtype = o.dtype == "f64" ? Dtype::f64 : Dtype::f32;
+  const Model teacher = with_dtype(to(nn::open_model(o.teacher, c.seed), device_of(c)), dtype);
   Model student = (o.scheme == "integer" ? quant::integer : quant::quantface)(teacher, spec_of(o));
-  OpenedSet data(o.tune.data, o.tune.fraction, c.seed);
+  OpenedSet data(o.tune.data, o.tune.fraction, c.seed, o.tune.without);
   const data::Dataset& set = data.set();
 
   RunRecord record(o.out, c, o.tune.resume ? checkpoint_step(o.out + "/checkpoint.safetensors") : 0);
@@ -80,6 +82,7 @@ Json quantize(Options o, const Common& c) {
   say() << o.teacher << " -> " << o.bits << ", " << o.tune.terms << " on " << set.size() << " images of " << data::count_identities(set)
         << " identities, run in " << o.out << "\n";
   Trained t = train(student, teacher, set, o, c.seed, record);
+  student = with_dtype(student, Dtype::f32);
 
   student.info["teacher"] = std::filesystem::path(o.teacher).filename();
   student.info["finetune"] = o.tune.terms;
@@ -119,6 +122,9 @@ Command command("quantize", "fake-quantize a network and fine-tune it towards it
   app.add_option("--freeze-after", o->freeze_after, "steps in which ranges follow")->check(CLI::NonNegativeNumber)->capture_default_str();
   app.add_option("--ste", o->ste, "gradients outside a range pass (identity, as published) or not (clipped)")
       ->check(CLI::IsMember({"identity", "clipped"}))
+      ->capture_default_str();
+  app.add_option("--dtype", o->dtype, "of all arithmetic; f64 is for audits: slow, and what f32 would give without its roundings")
+      ->check(CLI::IsMember({"f32", "f64"}))
       ->capture_default_str();
   app.add_flag("--bn-reestimate", o->bn_reestimate,
                "BatchNorm's statistics and all ranges anew from the calibration batches, before fine-tuning too");

@@ -16,7 +16,7 @@ struct Options {
   std::string arch = "iresnet18", loss = "cosface", data, out, optimiser = "sgd", schedule = "polynomial";
   int64_t epochs = 20, batch = 128, side = 112, embedding = 0, checkpoint_every = 200, warmup = 0;
   double width = 1, lr = 0.1, momentum = 0.9, weight_decay = 5e-4, clip = 5, fraction = 1, scale = 64, sample_rate = 1;
-  bool true_gradient = false, resume = false;
+  bool true_gradient = false, resume = false, exact = false;
 };
 
 losses::Margin margin_of(const Options& o) {
@@ -37,7 +37,7 @@ Recipe recipe_of(const Options& o, uint64_t seed) {
                                                      : Kind::constant,
                 .base = o.lr,
                 .warmup = o.warmup};
-  r.momentum = o.momentum, r.weight_decay = o.weight_decay, r.clip = o.clip, r.epochs = o.epochs;
+  r.momentum = o.momentum, r.weight_decay = o.weight_decay, r.clip = o.clip, r.epochs = o.epochs, r.exact = o.exact;
   return r;
 }
 
@@ -47,6 +47,7 @@ void write_config(RunRecord& record, const Options& o) {
   set("loss", o.loss), set("scale", o.scale), set("true_gradient", o.true_gradient), set("sample_rate", o.sample_rate);
   set("optimiser", o.optimiser), set("schedule", o.schedule), set("lr", o.lr), set("warmup", o.warmup), set("momentum", o.momentum);
   set("weight_decay", o.weight_decay), set("clip", o.clip), set("epochs", o.epochs), set("batch", o.batch), set("fraction", o.fraction);
+  set("exact", o.exact);
   record.input("data", o.data);
 }
 
@@ -116,6 +117,7 @@ Command command("train", "a network from scratch", [](CLI::App& app) -> Action {
   app.add_option("--batch", o->batch, "images per step")->check(CLI::PositiveNumber)->capture_default_str();
   app.add_option("--fraction", o->fraction, "part of the images to use")->check(CLI::Range(0.0, 1.0))->capture_default_str();
   app.add_option("--checkpoint-every", o->checkpoint_every, "steps")->check(CLI::PositiveNumber)->capture_default_str();
+  app.add_flag("--exact", o->exact, kExactHelp);
   app.add_flag("--resume", o->resume, "go on from the run directory's checkpoint, to the same bits");
   app.add_option("--out", o->out, "run directory, default runs/<arch>-<loss>");
   return [o](const Common& c) { return train(*o, c); };

@@ -17,6 +17,8 @@ namespace vitrine::tools {
 
 namespace {
 
+Dtype dtype_of(const Model& m) { return m.graph.values[m.graph.inputs.at(0)].meta.dtype; }
+
 // Runs graph(i) on batch i = 1, 2, ...
 void follow(Model& student, const data::Dataset& set, const data::Batches& batches, const char* what,
             const std::function<Graph(int64_t)>& graph) {
@@ -24,7 +26,7 @@ void follow(Model& student, const data::Dataset& set, const data::Batches& batch
   Progress progress(what, static_cast<int64_t>(batches.size()), "batches");
   int64_t i = 0;
   for_each_batch(set, batches, preprocess_of(student), device_of(student), [&](const data::Batch&, const Tensor& pixels) {
-    run(graph(++i), student.tensors, {pixels});
+    run(graph(++i), student.tensors, {pixels.to(dtype_of(student))});
     progress.add(1);
   });
 }
@@ -184,8 +186,8 @@ void fit(Model& network, const Model* teacher, const data::Dataset& set, const E
          const Checkpoint& checkpoint, const AfterStep& after_step) {
   Graph frozen = with_batch_statistics(network.graph), tracking = quant::with_running_ranges(frozen, recipe.ranges);
   if (recipe.clipped) frozen = quant::with_clipped_gradients(frozen), tracking = quant::with_clipped_gradients(tracking);
-  if (device_of(network) == Device::cpu)  // a fusion of equal bits, with kernels for the host only
-    frozen = quant::with_norm_chains(frozen), tracking = quant::with_norm_chains(tracking);
+  if (device_of(network) == Device::cpu)  // forms with kernels for the host only
+    for (Graph* g : {&frozen, &tracking}) *g = quant::with_norm_chains(recipe.exact ? *g : with_winograd(*g));
   auto optimiser = make_optimiser(network, recipe);
   const auto labels = data::labels(set);
   const int64_t classes = labels.empty() ? 0 : *std::max_element(labels.begin(), labels.end()) + 1;
@@ -193,7 +195,8 @@ void fit(Model& network, const Model* teacher, const data::Dataset& set, const E
   int64_t done = 0, step = 0;
   if (checkpoint.resume && std::filesystem::exists(checkpoint.file)) done = load(checkpoint, network.tensors, *optimiser, objective);
 
-  const std::optional<Model> inference_form = teacher ? std::optional(fused(*teacher)) : std::nullopt;
+  const std::optional<Model> inference_form =
+      teacher ? std::optional(fused(*teacher, recipe.exact ? Fusion::bits : Fusion::free)) : std::nullopt;
   TrainingStep work(network.tensors, inference_form ? &*inference_form : nullptr, *optimiser, recipe.penalty, recipe.replay);
 
   const bool still = recipe.schedule.base == 0 && recipe.schedule.floor == 0;
@@ -207,7 +210,8 @@ void fit(Model& network, const Model* teacher, const data::Dataset& set, const E
     const int64_t skip = std::clamp<int64_t>(done - step, 0, static_cast<int64_t>(batches.size()));
     batches.erase(batches.begin(), batches.begin() + skip);
     step += skip;
-    for_each_batch(set, batches, preprocess_of(network), device_of(network), [&](const data::Batch& b, const Tensor& pixels) {
+    for_each_batch(set, batches, preprocess_of(network), device_of(network), [&](const data::Batch& b, const Tensor& floats) {
+      const Tensor pixels = floats.to(dtype_of(network));
       StepMetrics m{.step = ++step, .epoch = epoch, .lr = nn::learning_rate(recipe.schedule, step - 1, total), .images = b.n};
       auto [embedding, target] = work.forward(step <= recipe.track_steps ? tracking : frozen, pixels);
       m.replayed = work.replays();

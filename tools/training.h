@@ -32,6 +32,7 @@ struct Recipe {
   int64_t epochs = 1;
   int64_t track_steps = 299;  // ranges follow the activations in steps 1..299, then freeze
   quant::ObserveAttrs ranges = {};
+  bool exact = false;                          // every convolution by the direct sum, none by Winograd
   bool clipped = false;                        // no gradient where an activation lies outside its range
   std::function<void(Tensors&)> penalty = {};  // changes the gradients of nn::trainable() before they are used; those may be empty
   bool replay = true;                          // steps of equal shapes by tools/training_step.h, where a device can

@@ -27,11 +27,12 @@ struct FusedConv {
 void conv2d_fused(const FusedConv<float>&);
 void conv2d_fused(const FusedConv<double>&);
 
-// w as in conv.h to panels. Winograd's are computed in f64 and rounded once.
+// w as in conv.h to panels. Winograd's are computed in f64 and rounded once; mirrored, w is [C][3][3][O] and output o has for input i and
+// tap (ky, kx) the weight w[i][2 - ky][2 - kx][o]: what conv2d's gradient for x multiplies with.
 template <class T>
 void pack_panels(const ConvShape&, const T* w, T* panels);
 template <class T>
-void pack_winograd(const ConvShape&, const T* w, T* panels);
+void pack_winograd(const ConvShape&, const T* w, T* panels, bool mirrored = false);
 
 constexpr int64_t kWinogradPlanes = 36;
 

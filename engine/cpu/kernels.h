@@ -76,6 +76,9 @@ struct WinogradInput {
   T* v;
   int64_t v_plane;
 };
+// Likewise a 4 x 4 patch of a gradient for y, on its way to the gradient of the weights.
+template <class T>
+using WinogradGradient = WinogradInput<T>;
 // 36 numbers per channel m[plane][c] to at most 4 x 4 pixels of y, finished.
 template <class T>
 struct WinogradOutput {
@@ -104,6 +107,7 @@ struct Kernels {
   // to[k][to_step] = from[rows][from_step] transposed; rows <= lanes, missing ones are zeros.
   void (*transpose)(const float* from, int64_t from_step, int64_t rows, int64_t k, float* to, int64_t to_step);
   void (*winograd_input)(const WinogradInput<float>&);
+  void (*winograd_gradient)(const WinogradGradient<float>&);
   void (*winograd_output)(const WinogradOutput<float>&);
   void (*finish)(const Finish<float>&, float* y, int64_t y_step, int64_t pixels, int64_t channels);
   void (*affine)(const Affine<float>&, const float* x, int64_t pixels, int64_t channels, float* to, int64_t to_step);

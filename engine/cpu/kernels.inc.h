@@ -188,6 +188,7 @@ constexpr Kernels kKernels = {
     DEPTHWISE_GRADS,
     transpose,
     winograd_input<V>,
+    winograd_gradient<V>,
     winograd_output<V>,
     finish,
     affine,

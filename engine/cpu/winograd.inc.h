@@ -64,6 +64,16 @@ INLINE void from_points(V* m) {
   m[3] = V::fma(V::set(b2 * kB), d2, V::fma(V::set(a2 * kA), d1, m[5]));
 }
 
+// The rows of A: what from_points does, backwards.
+template <class V>
+INLINE void to_powers(const V* g, V* z) {
+  constexpr float a2 = kA * kA, b2 = kB * kB;
+  const V e1 = V::fma(V::set(a2), g[2], g[0]), o1 = V::fma(V::set(a2 * kA), g[3], V::mul(V::set(kA), g[1]));
+  const V e2 = V::fma(V::set(b2), g[2], g[0]), o2 = V::fma(V::set(b2 * kB), g[3], V::mul(V::set(kB), g[1]));
+  z[0] = g[0], z[5] = g[3];
+  z[1] = V::add(e1, o1), z[2] = V::sub(e1, o1), z[3] = V::add(e2, o2), z[4] = V::sub(e2, o2);
+}
+
 // Rows first, then columns.
 template <class V, class T>
 INLINE void input_at(const WinogradInput<T>& t, int64_t c, typename V::Mask m) {
@@ -80,6 +90,25 @@ INLINE void input_at(const WinogradInput<T>& t, int64_t c, typename V::Mask m) {
     to_points(column);
 #pragma GCC unroll 6
     for (int r = 0; r < kPatch; ++r) column[r].store(t.v + (r * kPatch + k) * t.v_plane + c, m);
+  }
+}
+
+template <class V, class T>
+INLINE void gradient_at(const WinogradGradient<T>& t, int64_t c, typename V::Mask m) {
+  V rows[kOut][kPatch];
+  for (int r = 0; r < kOut; ++r) {
+    V g[kOut];
+#pragma GCC unroll 4
+    for (int k = 0; k < kOut; ++k) g[k] = V::load(t.x + r * t.x_row + k * t.x_pixel + c, m);
+    to_powers(g, rows[r]);
+  }
+  for (int k = 0; k < kPatch; ++k) {
+    V column[kOut], z[kPatch];
+#pragma GCC unroll 4
+    for (int r = 0; r < kOut; ++r) column[r] = rows[r][k];
+    to_powers(column, z);
+#pragma GCC unroll 6
+    for (int r = 0; r < kPatch; ++r) z[r].store(t.v + (r * kPatch + k) * t.v_plane + c, m);
   }
 }
 
@@ -108,6 +137,10 @@ INLINE void output_at(const WinogradOutput<T>& t, int64_t c, typename V::Mask m)
 template <class V, class T>
 void winograd_input(const WinogradInput<T>& t) {
   for (int64_t c = 0; c < t.channels; c += V::lanes) input_at<V>(t, c, V::mask(t.channels - c));
+}
+template <class V, class T>
+void winograd_gradient(const WinogradGradient<T>& t) {
+  for (int64_t c = 0; c < t.channels; c += V::lanes) gradient_at<V>(t, c, V::mask(t.channels - c));
 }
 template <class V, class T>
 void winograd_output(const WinogradOutput<T>& t) {

@@ -9,6 +9,7 @@
 #include "engine/ops.h"
 #include "engine/ops/batch_norm.h"
 #include "engine/ops/conv2d_fused.h"
+#include "engine/ops/conv2d_winograd.h"
 #include "engine/ops/reduce.h"
 
 namespace vitrine {
@@ -35,17 +36,6 @@ struct Layer {
   bool depthwise() const { return attrs.groups == channels() && w.shape()[3] == 1; }
   Id out(const Graph& g) const { return g.nodes[last].out[0]; }
 };
-
-// Layers as wide as this have enough work in each transformed pixel to pay for the transforms.
-constexpr int64_t kMinWinogradChannels = 16;
-constexpr double kMinWinogradGain = 1.5;
-
-bool pays_as_winograd(const FusedConvAttrs& a, const Shape& x, const Shape& w, const Shape& y) {
-  if (a.kh != 3 || a.kw != 3 || a.groups != 1 || a.stride_h * a.stride_w * a.dilation_h * a.dilation_w != 1) return false;
-  const int64_t tiles = (y[1] + 3) / 4 * ((y[2] + 3) / 4);
-  const double gain = static_cast<double>(y[1] * y[2] * 9) / static_cast<double>(tiles * 36);
-  return std::min(x[3], w[0]) >= kMinWinogradChannels && gain >= kMinWinogradGain;
-}
 
 class Fuser {
  public:

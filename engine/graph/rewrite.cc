@@ -3,6 +3,7 @@
 #include <set>
 
 #include "engine/ops/batch_norm.h"
+#include "engine/ops/conv2d_winograd.h"
 #include "engine/ops/dropout.h"
 
 namespace vitrine {
@@ -36,6 +37,29 @@ Graph with_batch_statistics(const Graph& g, double momentum) {
     for (int k : {0, 1})
       if (copy.values[in[3 + k]].kind == Value::Kind::buffer) copy.updates.push_back({in[3 + k], out[3 + k]});
     return std::vector<Id>{out[0]};
+  });
+}
+
+Model with_dtype(const Model& m, Dtype dtype) {
+  auto converts = [&](Dtype d) { return d == Dtype::f32 || d == Dtype::f64; };
+  Model converted = m;
+  for (auto& [name, tensor] : converted.tensors)
+    if (converts(tensor.dtype())) tensor = tensor.to(dtype);
+  for (Value& v : converted.graph.values)
+    if (converts(v.meta.dtype)) v.meta.dtype = dtype;
+  converted.graph = rewrite(converted.graph, copy_node);
+  return converted;
+}
+
+Graph with_winograd(const Graph& g) {
+  return rewrite(g, [&](Graph& copy, const GraphNode& node, const std::vector<Id>& in) {
+    auto shape = [&](Id id) { return copy.values[id].meta.shape; };
+    if (std::string(node.op->name) != "conv2d") return copy_node(copy, node, in);
+    auto& conv = static_cast<Conv2dAttrs&>(*node.attrs);
+    if (!pays_as_winograd(conv, shape(in[0]), shape(in[1]), g.values[node.out[0]].meta.shape)) return copy_node(copy, node, in);
+    auto a = std::make_shared<WinogradAttrs>();
+    a->pad_h = conv.pad_h, a->pad_w = conv.pad_w;
+    return copy.add_node(op_named("conv2d_winograd"), a, in);
   });
 }
 

@@ -13,6 +13,12 @@ std::vector<Id> copy_node(Graph& copy, const GraphNode& node, const std::vector<
 // The training form: batch_norm -> batch_norm_train, whose new running statistics update the buffers.
 Graph with_batch_statistics(const Graph&, double momentum = 0.1);
 
+// The same computation in another float type: f32's twin in f64, to see what rounding does to a result.
+Model with_dtype(const Model&, Dtype);
+
+// For training: convolutions that are faster by Winograd become conv2d_winograd, forward and backward.
+Graph with_winograd(const Graph&);
+
 // For training: dropout before each matrix behind a flatten (IResNet's place). Its step is the buffer kDropoutStep, i64 [], which run()
 // counts up; whoever trains adds that tensor to the others, and keeps it to resume.
 inline constexpr const char* kDropoutStep = "dropout.step";

@@ -35,7 +35,9 @@ KernelFor pack("conv2d_pack", Device::cpu, [](const Call& call) {
   cpu::ConvShape s{.c = w[3] * a.groups, .o = w[0], .kh = w[1], .kw = w[2], .groups = a.groups};
   cpu::by_float(call.out[0].dtype(), [&](auto t) {
     using T = decltype(t);
-    (a.winograd ? cpu::pack_winograd<T> : cpu::pack_panels<T>)(s, call.in[0].data<T>(), call.out[0].data<T>());
+    const T* w = call.in[0].data<T>();
+    T* panels = call.out[0].data<T>();
+    a.winograd ? cpu::pack_winograd<T>(s, w, panels) : cpu::pack_panels<T>(s, w, panels);
   });
 });
 

@@ -1,4 +1,5 @@
-// The QuantFace fake-quantizer (Boutros et al., ICPR 2022), exactly as published: asymmetric, uniform, k bits, all arithmetic in f32.
+// The QuantFace fake-quantizer (Boutros et al., ICPR 2022), exactly as published: asymmetric, uniform, k bits, all arithmetic in f32 (in
+// f64 for a tensor of f64).
 //   n     = 2^k - 1
 //   scale = n * (1 / max(hi - lo, 1e-8))                 levels per unit; rounded twice, as PyTorch divides a number by a tensor
 //   zp    = rint(scale * lo) + 2^(k-1)                   half to even; not clamped
@@ -25,21 +26,32 @@ struct FakeQuantWeightAttrs : Attrs {
   void visit(AttrVisitor& v) override { v("bits", bits), v("per_channel", per_channel), v("mse", mse); }
 };
 
-struct QuantParams {
-  float scale, zp, low, high;  // low = -2^(k-1), high = 2^(k-1) - 1
+template <class T>
+struct QuantParamsOf {
+  T scale, zp, low, high;  // low = -2^(k-1), high = 2^(k-1) - 1
 };
+using QuantParams = QuantParamsOf<float>;
 
 // Where the arithmetic above stands, once, for every back end.
-VITRINE_HD inline QuantParams quant_params(float lo, float hi, int64_t bits) {
-  const float half = static_cast<float>(int64_t{1} << (bits - 1)), range = hi - lo < 1e-8f ? 1e-8f : hi - lo;
-  const float scale = (1 / range) * (2 * half - 1);
-  return {scale, ::rintf(scale * lo) + half, -half, half - 1};
+VITRINE_HD inline float half_to_even(float v) { return ::rintf(v); }
+VITRINE_HD inline double half_to_even(double v) { return ::rint(v); }
+template <class T>
+VITRINE_HD QuantParamsOf<T> quant_params_of(T lo, T hi, int64_t bits) {
+  constexpr T kLeast = static_cast<T>(1e-8);
+  const T half = static_cast<T>(int64_t{1} << (bits - 1)), range = hi - lo < kLeast ? kLeast : hi - lo;
+  const T scale = (1 / range) * (2 * half - 1);
+  return {scale, half_to_even(scale * lo) + half, -half, half - 1};
 }
-VITRINE_HD inline float quantize_code(float x, const QuantParams& p) {
-  const float q = ::rintf(p.scale * x - p.zp);
+VITRINE_HD inline QuantParams quant_params(float lo, float hi, int64_t bits) { return quant_params_of<float>(lo, hi, bits); }
+template <class T>
+VITRINE_HD T quantize_code(T x, const QuantParamsOf<T>& p) {
+  const T q = half_to_even(p.scale * x - p.zp);
   return q < p.low ? p.low : q > p.high ? p.high : q;
 }
-VITRINE_HD inline float dequantize(float q, const QuantParams& p) { return (q + p.zp) / p.scale; }
+template <class T>
+VITRINE_HD T dequantize(T q, const QuantParamsOf<T>& p) {
+  return (q + p.zp) / p.scale;
+}
 
 Tensor fake_quant(const Tensor& x, const Tensor& range, int64_t bits);                        // range [2]: lo, hi of the whole tensor
 Tensor fake_quant_weight(const Tensor& w, int64_t bits, bool per_channel, bool mse = false);  // ranges come from w itself

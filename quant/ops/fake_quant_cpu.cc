@@ -1,5 +1,5 @@
 // The fast loops clamp before they round, which gives the same codes because both bounds are integers, and round by adding and taking
-// away 1.5 * 2^23, which is rint() for |v| <= 2^22. An f64 tensor is quantized through f32, the published arithmetic.
+// away 1.5 * 2^23, which is rint() for |v| <= 2^22. Least squared errors of ranges are sought in f32 for either.
 #include <cmath>
 #include <limits>
 #include <tuple>
@@ -45,8 +45,8 @@ VITRINE_CLONES void side_by_side(const float* __restrict x, int64_t n, float* lo
 }  // namespace
 
 void quantize(const float* x, float* y, int64_t n, const QuantParams& p) { quantize(x, y, n, p.scale, p.zp, p.low, p.high); }
-void quantize(const double* x, double* y, int64_t n, const QuantParams& p) {
-  for (int64_t i = 0; i < n; ++i) y[i] = dequantize(quantize_code(static_cast<float>(x[i]), p), p);
+void quantize(const double* x, double* y, int64_t n, const QuantParamsOf<double>& p) {
+  for (int64_t i = 0; i < n; ++i) y[i] = dequantize(quantize_code(x[i], p), p);
 }
 
 void extremes(const float* x, int64_t n, float* lo, float* hi) { side_by_side(x, n, lo, hi); }
@@ -72,17 +72,16 @@ double squared_error(const T* x, const T* y, int64_t n) {
 }
 
 template <class T>
-QuantParams params_of(const T* w, T* spare, int64_t n, const FakeQuantWeightAttrs& a) {
-  T low = std::numeric_limits<T>::infinity(), high = -low;
-  extremes(w, n, &low, &high);
-  auto lo = static_cast<float>(low), hi = static_cast<float>(high);
+QuantParamsOf<T> params_of(const T* w, T* spare, int64_t n, const FakeQuantWeightAttrs& a) {
+  T lo = std::numeric_limits<T>::infinity(), hi = -lo;
+  extremes(w, n, &lo, &hi);
   if (a.mse) {
-    std::tie(lo, hi) = shrunken(lo, hi, [&](float from, float to) {
-      quantize(w, spare, n, quant_params(from, to, a.bits));
+    std::tie(lo, hi) = shrunken(static_cast<float>(lo), static_cast<float>(hi), [&](float from, float to) {
+      quantize(w, spare, n, quant_params_of<T>(from, to, a.bits));
       return squared_error(w, spare, n);
     });
   }
-  return quant_params(lo, hi, a.bits);
+  return quant_params_of<T>(lo, hi, a.bits);
 }
 
 // y = f(x, lo, hi, ...) for each element.
@@ -102,7 +101,7 @@ KernelFor kernel("fake_quant", Device::cpu, [](const Call& c) {
   cpu::by_float(c.out[0].dtype(), [&](auto t) {
     using T = decltype(t);
     const T* range = c.in[1].data<T>();
-    auto p = quant_params(static_cast<float>(range[0]), static_cast<float>(range[1]), c.as<FakeQuantAttrs>().bits);
+    auto p = quant_params_of<T>(range[0], range[1], c.as<FakeQuantAttrs>().bits);
     parallel_for(c.in[0].numel(), cpu::kGrain,
                  [&](int64_t begin, int64_t end) { quantize(c.in[0].data<T>() + begin, c.out[0].data<T>() + begin, end - begin, p); });
   });

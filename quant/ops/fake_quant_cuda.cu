@@ -7,27 +7,27 @@ namespace {
 
 using cuda::each, cuda::ptr;
 
-__device__ float quantized(float x, const QuantParams& p) { return dequantize(quantize_code(x, p), p); }
+template <class T>
+__device__ T quantized(T x, const QuantParamsOf<T>& p) {
+  return dequantize(quantize_code(x, p), p);
+}
 
 template <class T>
 void fake_quant(const Call& c) {
   const T *x = ptr<T>(c.in[0]), *range = ptr<T>(c.in[1]);
   T* y = ptr<T>(c.out[0]);
   const int64_t bits = c.as<FakeQuantAttrs>().bits;
-  each(c.in[0].numel(), [=] __device__(int64_t i) {
-    const QuantParams p = quant_params(static_cast<float>(range[0]), static_cast<float>(range[1]), bits);
-    y[i] = quantized(static_cast<float>(x[i]), p);
-  });
+  each(c.in[0].numel(), [=] __device__(int64_t i) { y[i] = quantized(x[i], quant_params_of<T>(range[0], range[1], bits)); });
 }
 
 // The squared error of a row in eight chains, added in order: a lane of the warp each, then lane by lane. Every lane gets it.
 template <class T>
-__device__ double squared_error(const T* w, int64_t n, const QuantParams& p) {
+__device__ double squared_error(const T* w, int64_t n, const QuantParamsOf<T>& p) {
   double chain = 0, sum = 0;
   const int lane = threadIdx.x % 32;
   if (lane < 8)
     for (int64_t i = lane; i < n; i += 8) {
-      const double d = static_cast<double>(w[i]) - static_cast<double>(quantized(static_cast<float>(w[i]), p));
+      const double d = static_cast<double>(w[i]) - static_cast<double>(quantized(w[i], p));
       chain += d * d;
     }
   for (int k = 0; k < 8; ++k) sum += __shfl_sync(0xffffffffu, chain, k);
@@ -42,13 +42,14 @@ __global__ void weight_kernel(int64_t rows, int64_t n, const T* all, T* out, int
     const T* w = all + r * n;
     T low = INFINITY, high = -INFINITY;
     for (int64_t i = lane; i < n; i += 32) low = cuda::Least()(low, w[i]), high = cuda::Most()(high, w[i]);
-    auto lo = static_cast<float>(cuda::warp_reduce(low, cuda::Least())), hi = static_cast<float>(cuda::warp_reduce(high, cuda::Most()));
+    T lo = cuda::warp_reduce(low, cuda::Least()), hi = cuda::warp_reduce(high, cuda::Most());
     if (mse) {
-      const auto cut = shrunken(lo, hi, [=](float from, float to) { return squared_error(w, n, quant_params(from, to, bits)); });
+      const auto cut = shrunken(static_cast<float>(lo), static_cast<float>(hi),
+                                [=](float from, float to) { return squared_error(w, n, quant_params_of<T>(from, to, bits)); });
       lo = cut.first, hi = cut.second;
     }
-    const QuantParams p = quant_params(lo, hi, bits);
-    for (int64_t i = lane; i < n; i += 32) out[r * n + i] = quantized(static_cast<float>(w[i]), p);
+    const QuantParamsOf<T> p = quant_params_of<T>(lo, hi, bits);
+    for (int64_t i = lane; i < n; i += 32) out[r * n + i] = quantized(w[i], p);
   }
 }
 

@@ -7,7 +7,7 @@
 namespace vitrine::quant {
 
 void quantize(const float* x, float* y, int64_t n, const QuantParams&);
-void quantize(const double* x, double* y, int64_t n, const QuantParams&);
+void quantize(const double* x, double* y, int64_t n, const QuantParamsOf<double>&);
 
 // Of fake_quant_weight: the range of one row of n weights. `spare` holds n floats.
 QuantParams row_params(const float* w, float* spare, int64_t n, const FakeQuantWeightAttrs&);

@@ -67,7 +67,7 @@ struct Chain {
   void write(T* y, const T* range, int64_t bits) const {
     parallel_for_backwards(rows, cpu::row_grain(c), [&](int64_t begin, int64_t end) {
       if (!bits) return compute(begin, end - begin, y + begin * c);
-      const QuantParams p = quant_params(static_cast<float>(range[0]), static_cast<float>(range[1]), bits);
+      const QuantParamsOf<T> p = quant_params_of<T>(range[0], range[1], bits);
       by_block(begin, end, [&](int64_t row, int64_t n, const T* v) { quantize(v, y + row * c, n * c, p); });
     });
   }

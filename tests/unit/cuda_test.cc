@@ -22,9 +22,17 @@ constexpr uint64_t kSeed = 7;
 constexpr const char* kFusion = "a fusion of equal meaning that passes put in for the cpu alone; the device runs its parts";
 constexpr const char* kPacked = "packed models run on the cpu";
 const std::map<std::string, const char*> kCpuOnly = {
-    {"batch_norm_add", kFusion},    {"batch_norm_prelu", kFusion}, {"batch_norm_prelu_grad", kFusion},
-    {"conv2d_fused", kFusion},      {"conv2d_pack", kFusion},      {"dequantize", kPacked},
-    {"dequantize_weight", kPacked}, {"qconv2d", kPacked},          {"quantize", kPacked},
+    {"batch_norm_add", kFusion},
+    {"batch_norm_prelu", kFusion},
+    {"batch_norm_prelu_grad", kFusion},
+    {"conv2d_fused", kFusion},
+    {"conv2d_pack", kFusion},
+    {"conv2d_winograd", kFusion},
+    {"conv2d_winograd_grad_w", kFusion},
+    {"dequantize", kPacked},
+    {"dequantize_weight", kPacked},
+    {"qconv2d", kPacked},
+    {"quantize", kPacked},
 };
 
 // Results that need not have the bits of the cpu: how many roundings of f32 may fall differently, and why any may. All else must agree to

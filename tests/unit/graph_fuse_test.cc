@@ -8,8 +8,11 @@
 #include "engine/cpu/isa.h"
 #include "engine/graph/fuse.h"
 #include "engine/graph/rewrite.h"
+#include "engine/ops.h"
 #include "engine/ops/conv2d_fused.h"
+#include "engine/ops/conv2d_winograd.h"
 #include "quant/placement.h"
+#include "tests/case.h"
 #include "tests/recipe.h"
 
 namespace vitrine {
@@ -193,6 +196,35 @@ TEST(Fuse, BatchNormBeforePaddingStaysBeforeIt) {
     auto want = embed(m, images(1, 8)), got = embed(f, images(1, 8));
     for (size_t i = 0; i < want.size(); ++i) ASSERT_NEAR(got[i], want[i], 1e-5) << i;
   }
+}
+
+// Blocks of tiles, and that they are those of the convolution's own gradient: the same numbers in f64 but for roundings.
+TEST(Winograd, TheGradientOfTheWeightsIsThatOfTheConvolution) {
+  for (auto [x, o] : {std::pair{Shape{5, 30, 27, 18}, 33}, {Shape{3, 57, 61, 5}, 7}, {Shape{130, 7, 7, 3}, 4}}) {
+    const Tensor in = Maker(Dtype::f64, 1).uniform(x), g = Maker(Dtype::f64, 2).uniform({x[0], x[1], x[2], o});
+    auto want = conv2d_grad_w(in, g, Conv2dAttrs(1, 1), 3, 3).values(), got = conv2d_winograd_grad_w(in, g).values();
+    ASSERT_EQ(want.size(), got.size());
+    for (size_t i = 0; i < want.size(); ++i) ASSERT_NEAR(got[i], want[i], 1e-10) << x << " " << i;
+  }
+}
+
+// Training: forward and both gradients of each such convolution, near those of the direct sum and not equal to them.
+TEST(Winograd, TakesItsLayersInTrainingAndStaysNearTheDirectSum) {
+  Model m = small("iresnet18");
+  const Graph direct = with_batch_statistics(m.graph), winograd = with_winograd(direct);
+  EXPECT_EQ(census(winograd)["conv2d_winograd"], 10);
+  EXPECT_EQ(census(winograd)["conv2d"] + 10, census(direct)["conv2d"]);
+  Tensor w = m.tensors.at("conv1.weight").set_requires_grad(true);
+  const Tensor direction = recipe::filled({8, 16}, [](int64_t i) { return recipe::u01(9, i) - 0.5; });
+  auto gradient = [&](const Graph& g) {
+    TensorMap tensors = m.tensors;
+    return grad(sum(mul(run(g, tensors, {images(8)})[0], direction)), {w})[0].values<float>();
+  };
+  auto want = gradient(direct), got = gradient(winograd);
+  double norm = 0, error = 0;
+  for (size_t i = 0; i < want.size(); ++i) norm += want[i] * want[i], error += (got[i] - want[i]) * (got[i] - want[i]);
+  EXPECT_GT(error, 0);
+  EXPECT_LE(std::sqrt(error), 1e-4 * std::sqrt(norm)) << "of the first layer, behind all others";
 }
 
 TEST(Fuse, AGraphForTrainingIsRefused) {

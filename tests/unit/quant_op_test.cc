@@ -94,8 +94,11 @@ TEST(FakeQuant, TheFastLoopsGiveTheCodesOfTheDefinition) {
     x.insert(x.end(), {1e30f, -1e30f, std::numeric_limits<float>::infinity(), -std::numeric_limits<float>::infinity(), -0.f});
     for (float v : x) want.push_back(dequantize(quantize_code(v, p), p));
     EXPECT_EQ(quantized(x, lo, hi, bits), want) << bits;
-    Tensor wide = fake_quant(list(x).to(Dtype::f64), list({lo, hi}).to(Dtype::f64), bits);
-    EXPECT_EQ(wide.values<float>(), want) << bits << " bits of f64";
+    std::vector<double> want_wide;
+    const auto wide = quant_params_of<double>(lo, hi, bits);
+    for (float v : x) want_wide.push_back(dequantize(quantize_code<double>(v, wide), wide));
+    EXPECT_EQ(fake_quant(list(x).to(Dtype::f64), list({lo, hi}).to(Dtype::f64), bits).values<double>(), want_wide)
+        << bits << " bits of f64";
   }
 }
 

@@ -4,6 +4,7 @@
 #include "data/codec.h"
 #include "tests/unit/data_testing.h"
 #include "tests/unit/tools_testing.h"
+#include "tools/datasets.h"
 #include "tools/sha256.h"
 
 namespace vitrine::tools {
@@ -22,6 +23,17 @@ struct Faces : Scratch {
       }
   }
 };
+
+TEST(Data, PeopleOfAPairListCanBeLeftOut) {
+  const Faces faces;
+  const std::string list = faces.write("pairs.txt", "2 1\nA 1 2\nA 3 B 1\nB 1 2\nB 3 A 1\n"),
+                    others = faces.write("others.txt", "2 1\nX 1 2\nX 3 Y 1\nY 1 2\nY 3 X 1\n");
+  const OpenedSet opened(faces.path, 1, 0, list);
+  ASSERT_EQ(opened.set().size(), 4);
+  for (int64_t i = 0; i < 4; ++i) EXPECT_EQ(opened.set().name(i).find("/A"), std::string::npos) << opened.set().name(i);
+  EXPECT_EQ(OpenedSet(faces.path, 0.5, 0, list).set().size(), 2) << "a fraction of those who are left";
+  EXPECT_THROW(OpenedSet(faces.path, 1, 0, others), Error);
+}
 
 TEST(Tools, WrongUsageIsExitCodeTwo) {
   EXPECT_EQ(vitrine({}).code, 2);
