@@ -1,7 +1,6 @@
 #include "data/image.h"
 
 #include <algorithm>
-#include <array>
 
 #include "engine/core/error.h"
 
@@ -33,45 +32,13 @@ Image crop(const Image& image, int x0, int y0, int width, int height) {
   return out;
 }
 
-Image shrink(const Image& image, int factor) {
-  CHECK(factor > 0 && factor <= 64, "shrinking by ", factor, ": a factor from 1 to 64 expected");
-  Image out(image.height / factor, image.width / factor);
-  const int area = factor * factor;
-  for (int y = 0; y < out.height; ++y)
-    for (int i = 0; i < out.width * Image::channels; ++i) {
-      int sum = area / 2;
-      const int x = i / Image::channels * factor * Image::channels + i % Image::channels;
-      for (int dy = 0; dy < factor; ++dy)
-        for (int dx = 0; dx < factor; ++dx) sum += image.row(y * factor + dy)[x + dx * Image::channels];
-      out.row(y)[i] = uint8_t(sum / area);
-    }
-  return out;
-}
-
-void to_float(const Image& image, const Preprocess& preprocess, float* out, bool flip) {
-  if (preprocess.shrink != 1) {
-    Preprocess rest = preprocess;
-    rest.shrink = 1;
-    return to_float(shrink(image, preprocess.shrink), rest, out, flip);
-  }
-  const auto& [height, width, mean, std, bgr, unused] = preprocess;
-  CHECK(height > 0 && width > 0 && std != 0, "preprocessing: a positive size and a non-zero std expected, got ", width, "x", height,
-        ", std ", std);
-  CHECK(image.height >= height && image.width >= width, "image of ", image.width, "x", image.height,
-        " is smaller than the network's input of ", width, "x", height);
-  std::array<float, 256> value;  // there are only 256 quotients: divide them once
-  for (int v = 0; v < 256; ++v) value[v] = (float(v) - mean) / std;
-
-  const int y0 = (image.height - height) / 2, x0 = (image.width - width) / 2;
-  const int first = bgr ? 2 : 0, last = 2 - first;
-  for (int y = 0; y < height; ++y) {
-    const uint8_t* from = image.row(y0 + y) + Image::channels * (flip ? x0 + width - 1 : x0);
-    for (int x = 0; x < width; ++x, from += flip ? -Image::channels : Image::channels) {
-      *out++ = value[from[first]];
-      *out++ = value[from[1]];
-      *out++ = value[from[last]];
-    }
-  }
+void check_input(const Image& image, const Preprocess& p) {
+  CHECK(p.height > 0 && p.width > 0 && p.std != 0 && p.shrink > 0 && p.shrink <= 64,
+        "preprocessing: a positive size, a non-zero std and to shrink by 1 to 64 expected, got ", p.width, "x", p.height, ", std ", p.std,
+        ", ", p.shrink);
+  const int height = image.height / p.shrink, width = image.width / p.shrink;
+  CHECK(height >= p.height && width >= p.width, "image of ", width, "x", height, " is smaller than the network's input of ", p.width, "x",
+        p.height);
 }
 
 }  // namespace vitrine::data

@@ -28,20 +28,16 @@ Image flip_horizontal(const Image& image);
 // The rectangle of columns x0 .. x0+width-1 and rows y0 .. y0+height-1; Error if it leaves the image.
 Image crop(const Image& image, int x0, int y0, int width, int height);
 
-// How a network wants its input: f32 (pixel - mean) / std of a height x width image.
+// How a network wants its input: f32 (pixel - mean) / std of a height x width image; engine/ops/image_input.h makes it. A larger image is
+// cropped about its centre, so 112 x 112 -> 112 x 96 keeps columns 8..103; nothing is interpolated.
 struct Preprocess {
   int height = 112, width = 112;
   float mean = 127.5f, std = 127.5f;  // in units of the byte values 0..255
-  bool bgr = false;                   // channel order of the output
+  bool bgr = false;                   // channel order of the input
   int shrink = 1;                     // first, every shrink x shrink block of pixels becomes one
 };
 
-// Each pixel the mean of a factor x factor block, halves rounded up; rows and columns that fill no block are left out.
-Image shrink(const Image& image, int factor);
-
-// Writes height * width * 3 floats. A larger image is cropped about its centre: rows and columns start at
-// floor((image - target) / 2), so 112 x 112 -> 112 x 96 keeps columns 8..103. A smaller image is an Error: nothing is
-// interpolated here. `flip` mirrors what was cropped (crop first, then mirror), as test-time and training flips do.
-void to_float(const Image& image, const Preprocess& preprocess, float* out, bool flip = false);
+// Error if the image is smaller, or nothing can be made of any.
+void check_input(const Image& image, const Preprocess& preprocess);
 
 }  // namespace vitrine::data

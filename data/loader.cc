@@ -52,16 +52,18 @@ void Loader::work(const std::stop_token& stop) {
 
 void Loader::fill(int64_t step, Batch& batch, const std::stop_token& stop) const {
   const std::vector<Sample>& samples = batches_[step];
-  const size_t size = size_t(options_.preprocess.height) * options_.preprocess.width * Image::channels;
   batch.step = step;
   batch.n = int64_t(samples.size());
   batch.labels.resize(samples.size());
-  batch.pixels.resize(samples.size() * size);
+  batch.bytes.clear(), batch.places.clear();
   // A stop leaves the batch unfinished, which nobody will see: only the destructor stops workers.
   for (size_t i = 0; i < samples.size() && !stop.stop_requested(); ++i) {
     const auto& [index, flip] = samples[i];
     try {
-      to_float(set_.image(index), options_.preprocess, batch.pixels.data() + i * size, flip);
+      const Image image = set_.image(index);
+      check_input(image, options_.preprocess);
+      batch.places.insert(batch.places.end(), {int64_t(batch.bytes.size()), image.height, image.width, flip});
+      batch.bytes.insert(batch.bytes.end(), image.pixels.begin(), image.pixels.end());
       batch.labels[i] = set_.label(index);
     } catch (const std::exception& error) {
       throw Error(cat("step ", step, ", ", set_.name(index), ": ", error.what()));

@@ -16,14 +16,15 @@ namespace vitrine::data {
 struct Batch {
   int64_t step = -1;            // index into the list of batches
   int64_t n = 0;                // images
-  std::vector<float> pixels;    // n, height, width, 3
+  std::vector<uint8_t> bytes;   // of the images as they were decoded, one after the other
+  std::vector<int64_t> places;  // n, 4: where an image's bytes begin, its height, its width, 1 if it is to be mirrored
   std::vector<int64_t> labels;  // n
 };
 
 struct LoaderOptions {
-  Preprocess preprocess;
-  int workers = 2;   // threads, each at work on a batch of its own
-  int prefetch = 4;  // batches in memory at most, not counting the consumer's
+  Preprocess preprocess;  // images it does not suit are errors here
+  int workers = 2;        // threads, each at work on a batch of its own
+  int prefetch = 4;       // batches in memory at most, not counting the consumer's
 };
 
 // Delivers the batches in order, with the same contents for any number of workers. The data set must outlive the loader; a loader may be

@@ -4,15 +4,12 @@
 #include <cmath>
 #include <numeric>
 
+#include "engine/core/chains.h"
 #include "engine/core/error.h"
 #include "engine/core/parallel.h"
 
 namespace vitrine::eval {
 namespace {
-
-constexpr int kChains = 8;
-
-double join(const double* s) { return ((s[0] + s[1]) + (s[2] + s[3])) + ((s[4] + s[5]) + (s[6] + s[7])); }
 
 // One template against kTogether others: each value of the one is loaded once for all.
 constexpr int kTogether = 3;
@@ -24,7 +21,7 @@ void dots(const double* one, const double* const* others, int64_t dim, double* o
       for (int c = 0; c < kChains; ++c) sum[j][c] += one[k + c] * others[j][k + c];
   for (int j = 0; j < kTogether; ++j) {
     for (int64_t rest = k; rest < dim; ++rest) sum[j][rest - k] += one[rest] * others[j][rest];
-    out[j] = join(sum[j]);
+    out[j] = join_chains(sum[j]);
   }
 }
 
@@ -114,14 +111,7 @@ void to_unit_length(Templates& t) {
   });
 }
 
-double dot(const double* a, const double* b, int64_t dim) {
-  double sum[kChains] = {};
-  int64_t k = 0;
-  for (; k + kChains <= dim; k += kChains)
-    for (int c = 0; c < kChains; ++c) sum[c] += a[k + c] * b[k + c];
-  for (int64_t rest = k; rest < dim; ++rest) sum[rest - k] += a[rest] * b[rest];
-  return join(sum);
-}
+double dot(const double* a, const double* b, int64_t dim) { return dot_in_chains(a, b, dim); }
 
 std::vector<double> template_scores(const Templates& unit, std::span<const TemplatePair> pairs) {
   constexpr int64_t kBlock = 1 << 19, kRun = 4096;  // pairs sorted together, scored by one thread

@@ -96,12 +96,12 @@ Tensor Head::operator()(const Tensor& embedding, const std::vector<int64_t>& lab
   return mean(cross_entropy(margin_logits(cosines, at, options_.margin), at));
 }
 
-void Head::step(const Tensor& gradient, SgdAttrs recipe) {
+void Head::step(const Tensor& gradient, SgdAttrs recipe, double lr) {
   if (!gradient) return;
   NoGrad quiet;
   recipe.first = 0;  // velocities start at 0, which is the same
   Tensor &weight = tensors_["head.weight"], &velocity = tensors_["head.velocity"];
-  auto next = sgd_step(rows_, gradient, rows_of(velocity, gradient.device()), recipe);
+  auto next = sgd_step(rows_, gradient, rows_of(velocity, gradient.device()), recipe, lr);
   put_rows(weight, next.w), put_rows(velocity, next.v);
 }
 

@@ -5,7 +5,7 @@
 
 #include "engine/graph/graph.h"
 #include "engine/ops/classify.h"
-#include "engine/ops/sgd.h"
+#include "engine/ops/optimiser.h"
 
 namespace vitrine::losses {
 
@@ -38,7 +38,7 @@ class Head {
   Tensor operator()(const Tensor& embedding, const std::vector<int64_t>& labels);
   const Tensor& rows() const { return rows_; }                    // of the last step's classes; the weight itself if all are
   const std::vector<int64_t>& classes() const { return index_; }  // which they are; empty: all
-  void step(const Tensor& gradient, SgdAttrs recipe);             // of rows(); empty: nothing moves
+  void step(const Tensor& gradient, SgdAttrs recipe, double lr);  // of rows(); empty: nothing moves
   TensorMap& tensors() { return tensors_; }                       // "head.weight" [classes, dim], "head.velocity", "head.step" i64 []
   TensorMap state() const;                                        // copies of them, to resume
   void load_state(const TensorMap&);

@@ -6,7 +6,7 @@
 #include <vector>
 
 #include "engine/graph/graph.h"
-#include "engine/ops/sgd.h"
+#include "engine/ops/optimiser.h"
 
 namespace vitrine::nn {
 
@@ -22,18 +22,38 @@ class Optimiser {
   TensorMap state() const;
   void load_state(const TensorMap&);
 
+  // A step in parts, for who records the device's (engine/core/queue.h): begin() is the host's, for the gradients that the last step() had;
+  // queue() the device's alone, and an Error if other gradients are empty than were then; norm() waits for it.
+  void begin();
+  void queue(const Tensors& gradients);
+  double norm() const;
+  int64_t layout() const { return layout_; }  // changes when what was recorded of queue() is no longer right
+
  protected:
-  // Marks the named tensors of `tensors` for autograd; step() updates them in place. `slots`: what is kept for each.
+  // Marks the named tensors of `tensors` for autograd; steps update them in place. `slots`: what is kept for each.
   Optimiser(TensorMap& tensors, std::vector<std::string> names, std::vector<std::string> slots, double lr, double clip);
-  // One parameter's new value; `state` holds its slots, empty at first. The gradient is to be multiplied by `scale`.
-  virtual Tensor update(const Tensor& w, const Tensor& gradient, double scale, Tensors& state) = 0;
+  // The operator that takes a step, its attributes, and its rates at the parameters' step 1, 2, ...
+  virtual const char* op() const = 0;
+  virtual AttrsPtr attrs(bool first) const = 0;
+  virtual std::vector<double> rates(int64_t taken) const = 0;
+  virtual bool counts_steps() const { return false; }  // the state has a slot more, "step"
   double lr_;
 
  private:
+  struct Group {  // parameters that have taken equally many steps
+    int64_t taken;
+    std::vector<size_t> members;
+    Tensor rates;
+  };
+  void regroup(const Tensors& gradients);
   double clip_;
   std::vector<std::string> names_, slots_;
   Tensors parameters_;
-  std::vector<Tensors> state_;
+  std::vector<Tensors> state_;  // of a parameter, a tensor for each slot; empty at first
+  std::vector<int64_t> taken_;  // steps
+  std::vector<Group> groups_;   // of the last step
+  Tensor norm_;                 // f64 [2], of gradient_norm
+  int64_t layout_ = 0;
 };
 
 struct SgdOptions {
@@ -47,7 +67,9 @@ class Sgd : public Optimiser {  // slot: velocity
   Sgd(TensorMap& tensors, std::vector<std::string> names, SgdOptions);
 
  private:
-  Tensor update(const Tensor& w, const Tensor& gradient, double scale, Tensors& state) override;
+  const char* op() const override { return "sgd_step"; }
+  AttrsPtr attrs(bool first) const override;
+  std::vector<double> rates(int64_t) const override { return {lr_}; }
   SgdOptions options_;
 };
 
@@ -62,11 +84,14 @@ class AdamW : public Optimiser {  // slots: exp_avg (m), exp_avg_sq (v), step (t
   AdamW(TensorMap& tensors, std::vector<std::string> names, AdamWOptions);
 
  private:
-  Tensor update(const Tensor& w, const Tensor& gradient, double scale, Tensors& state) override;
+  const char* op() const override { return "adamw_step"; }
+  AttrsPtr attrs(bool first) const override;
+  std::vector<double> rates(int64_t taken) const override;
+  bool counts_steps() const override { return true; }
   AdamWOptions options_;
 };
 
-double norm(const Tensors&);  // global L2 norm, squares summed in f64 in order; empty tensors count nothing
+double norm(const Tensors&);  // global L2 norm (engine/ops/optimiser.h); empty tensors count nothing
 
 // Learning rates as functions of the step.
 struct Schedule {

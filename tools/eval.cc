@@ -77,7 +77,7 @@ class Evaluation {
   void run_ijb(const std::string& name) {
     const IjbBenchmark b = open_ijb(name, o_.data, c_.seed);
     IjbOptions options = o_.ijb;
-    options.embeddings = o_.embeddings;
+    options.embeddings = o_.embeddings, options.device = device_of(c_);
     options.pooling = {o_.feature_norm == "keep", o_.detector_score == "on", o_.flip};
     options.unreadable = o_.skip_unreadable ? data::Unreadable::kSkip : data::Unreadable::kError;
     options.rule = o_.roc == "drop" ? eval::RocRule::kDropIntermediate : eval::RocRule::kEveryPoint;

@@ -8,6 +8,7 @@
 #include "data/synthetic_ijb.h"
 #include "eval/report.h"
 #include "tools/files.h"
+#include "tools/ijb_device.h"
 #include "tools/ijb_features.h"
 
 namespace vitrine::tools {
@@ -139,7 +140,7 @@ IjbResult evaluate_ijb(const Model* model, const IjbBenchmark& b, const IjbOptio
     eval::to_unit_length(t);
     for (int64_t i = 0; i < t.size(); ++i) r.empty_templates += eval::dot(&t.rows[i * t.dim], &t.rows[i * t.dim], t.dim) == 0;
     search_galleries(r, b, t);
-    scores = eval::template_scores(t, b.pairs.all);
+    scores = template_scores(t, b.pairs.all, model ? device_of(*model) : o.device);
   }
   if (o.bootstrap > 0) r.intervals = eval::bootstrap_tpr(b.pairs.all, scores, r.templates, eval::kIjbTargets, o.bootstrap, seed);
   const eval::ScoreSet sorted = eval::sort_scores(std::move(scores), b.pairs.all);

@@ -19,6 +19,7 @@ struct IjbOptions {
   eval::RocRule rule = eval::RocRule::kDropIntermediate;
   int bootstrap = 200;               // replicates, 0: no intervals
   std::string embeddings, mirrored;  // .npy, a row per face in file order; empty: the model's
+  Device device = Device::cpu;       // of the scores, where there is no model
   std::string shards;                // folder of finished shards; empty: none are kept
   bool resume = false;
 };

@@ -7,6 +7,7 @@
 
 #include "nn/io/npy.h"
 #include "nn/io/safetensors.h"
+#include "tools/ijb_device.h"
 #include "tools/inference.h"
 #include "tools/progress.h"
 
@@ -57,14 +58,18 @@ std::vector<Shard> cut(const eval::FaceList& list) {
 PooledFaces run_shard(const Model& model, const IjbBenchmark& b, const IjbOptions& o, const data::AlignedView& faces, Shard shard,
                       Progress& progress) {
   const int64_t begin = b.faces.starts[shard.first], end = b.faces.starts[shard.last];
+  const Device device = device_of(model);
+  DevicePooling on_device(o.pooling);
   std::optional<eval::TemplateSums> sums;
   PooledFaces pooled;
   int64_t place = begin;
-  for_each_batch(faces, shard_batches(b.faces, begin, end, o.pooling.flip), preprocess_of(model), device_of(model),
+  for_each_batch(faces, shard_batches(b.faces, begin, end, o.pooling.flip), preprocess_of(model), device,
                  [&](const data::Batch& batch, const Tensor& pixels) {
-                   const Tensor y = run(model.graph, model.tensors, {pixels})[0].to(Device::cpu);
+                   const Tensor y = run(model.graph, model.tensors, {pixels})[0];
                    CHECK(y.shape().rank() == 2 && y.dtype() == Dtype::f32, "model: output ", str(y.meta()), ": expected f32 [N,D]");
                    const int64_t dim = y.shape()[1], n = o.pooling.flip ? batch.n / 2 : batch.n;
+                   progress.add(n);
+                   if (device != Device::cpu) return on_device.add(y);
                    if (!sums) sums.emplace(b.faces, o.pooling, shard.first, shard.last, dim);
                    const auto row = [&](int64_t i) { return std::span(y.data<float>() + i * dim, static_cast<size_t>(dim)); };
                    for (int64_t i = 0; i < n; ++i, ++place) {
@@ -74,9 +79,13 @@ PooledFaces run_shard(const Model& model, const IjbBenchmark& b, const IjbOption
                      }
                      sums->add(place, row(i), o.pooling.flip ? row(n + i) : std::span<float>{});
                    }
-                   progress.add(n);
                  });
-  pooled.sums = sums->finish();
+  if (device == Device::cpu) {
+    pooled.sums = sums->finish();
+    return pooled;
+  }
+  for (place = begin; place < end; ++place) pooled.skipped += faces.skipped(b.faces.order[place]);
+  pooled.sums = on_device.finish(b.faces, faces, shard.first, shard.last);
   return pooled;
 }
 

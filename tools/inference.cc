@@ -1,9 +1,12 @@
 #include "tools/inference.h"
 
 #include <charconv>
-#include <cstring>
+#include <exception>
+#include <utility>
 
+#include "engine/core/queue.h"
 #include "engine/graph/session.h"
+#include "engine/ops/image_input.h"
 #include "tools/progress.h"
 
 namespace vitrine::tools {
@@ -32,13 +35,47 @@ data::Preprocess preprocess_of(const Model& m) {
   return p;
 }
 
+namespace {
+
+// A batch on its way to the device.
+struct Arriving {
+  data::Batch batch;
+  Tensor bytes, places;  // none: there is no further batch
+  std::exception_ptr failure;
+
+  void fetch(data::Loader& loader, Device device) {
+    bytes = places = {};
+    try {
+      if (!loader.next(batch)) return;
+      bytes = copied_ahead(batch.bytes.data(), {{static_cast<int64_t>(batch.bytes.size())}, Dtype::u8, device});
+      places = copied_ahead(batch.places.data(), {{batch.n, 4}, Dtype::i64, device});
+    } catch (...) {
+      failure = std::current_exception();  // for when it is its turn
+    }
+  }
+};
+
+}  // namespace
+
 void for_each_batch(const data::Dataset& set, const data::Batches& batches, const data::Preprocess& p, Device device,
                     const BatchUser& use) {
   data::Loader loader(set, batches, {p, 2, 4});
-  for (data::Batch batch; loader.next(batch);) {
-    Tensor pixels = Tensor::empty({{batch.n, p.height, p.width, 3}, Dtype::f32, Device::cpu});
-    std::memcpy(pixels.raw(), batch.pixels.data(), batch.pixels.size() * sizeof(float));
-    use(batch, pixels.to(device));
+  ImageInputAttrs input;
+  input.height = p.height, input.width = p.width, input.mean = p.mean, input.std = p.std, input.bgr = p.bgr, input.shrink = p.shrink;
+  Arriving now, next;
+  struct Drain {  // tensors outlive the copies into them
+    Device device;
+    ~Drain() { await_copies(device); }
+  } drain{device};
+  next.fetch(loader, device);
+  while (true) {
+    std::swap(now, next);
+    if (now.failure) std::rethrow_exception(now.failure);
+    if (!now.bytes) return;
+    await_copies(device);
+    const Tensor pixels = image_input(now.bytes, now.places, input);
+    next.fetch(loader, device);  // copied while this one is used
+    use(now.batch, pixels);
   }
 }
 

@@ -11,6 +11,7 @@
 #include "quant/ops/norm_chain.h"
 #include "quant/placement.h"
 #include "tools/progress.h"
+#include "tools/training_step.h"
 
 namespace vitrine::tools {
 
@@ -52,8 +53,7 @@ namespace {
 // What a step minimises, with the state of its terms.
 class Objective {
  public:
-  Objective(const ObjectiveOptions& o, const Model* teacher, bool exact, int64_t classes, int64_t dim) : options_(o), ekd_(o.ekd) {
-    if (teacher) teacher_ = fused(*teacher, exact ? Fusion::bits : Fusion::free);
+  Objective(const ObjectiveOptions& o, bool with_teacher, int64_t classes, int64_t dim) : options_(o), ekd_(o.ekd) {
     for (size_t begin = 0; begin <= o.terms.size();) {
       const size_t end = std::min(o.terms.find('+', begin), o.terms.size());
       const std::string term = o.terms.substr(begin, end - begin);
@@ -61,21 +61,19 @@ class Objective {
       (term == "ekd" ? with_ekd_ : term == "mse" ? with_mse_ : with_ce_) = true;
       begin = end + 1;
     }
-    CHECK(teacher || (!with_ekd_ && !with_mse_), "objective '", o.terms, "' needs a teacher");
+    CHECK(with_teacher || (!with_ekd_ && !with_mse_), "objective '", o.terms, "' needs a teacher");
     if (!with_ce_) return;
     losses::HeadOptions h = o.head;
     h.classes = classes, h.dim = dim;
     head_.emplace(h);
   }
 
-  Tensor operator()(const Tensor& embedding, const Tensor& pixels, const std::vector<int64_t>& labels, StepMetrics& m) {
-    Tensor target, loss;
+  Tensor operator()(const Tensor& embedding, const Tensor& target, const std::vector<int64_t>& labels, StepMetrics& m) {
+    Tensor loss;
     auto add_term = [&](const Tensor& term) { loss = loss ? add(loss, term) : term; };
-    if (teacher_) {
+    if (target && !with_mse_ && target.shape() == embedding.shape()) {  // always reported; not where the embedding was pruned
       NoGrad quiet;
-      target = run(teacher_->graph, teacher_->tensors, {pixels})[0];
-      const bool comparable = target.shape() == embedding.shape();                                     // not where the embedding was pruned
-      if (!with_mse_ && comparable) m.mse = losses::embedding_mse(embedding.detach(), target).item();  // always reported
+      m.mse = losses::embedding_mse(embedding, target).item();
     }
     if (with_ekd_) {
       auto r = ekd_(embedding, target, labels);
@@ -109,7 +107,6 @@ class Objective {
 
  private:
   ObjectiveOptions options_;
-  std::optional<Model> teacher_;  // in its inference form
   losses::Ekd ekd_;
   std::optional<losses::Head> head_;
   bool with_ekd_ = false, with_mse_ = false, with_ce_ = false;
@@ -161,19 +158,16 @@ int64_t load(const Checkpoint& c, TensorMap& network, nn::Optimiser& optimiser, 
 }
 
 // Gradients are clipped by the network's norm; a head takes its own, as published trainers do.
-void take_step(const Tensor& loss, nn::Optimiser& optimiser, losses::Head* head, const Recipe& r, StepMetrics& m) {
-  Tensors wanted = optimiser.parameters();
+void take_step(const Tensor& loss, const Tensor& embedding, TrainingStep& work, losses::Head* head, const Recipe& r, StepMetrics& m) {
+  Tensors wanted{embedding};
   if (head) wanted.push_back(head->rows());
-  Tensors gradients = grad(loss, wanted);
+  const Tensors gradients = grad(loss, wanted);
   if (head) {
     SgdAttrs sgd;
-    sgd.lr = m.lr, sgd.momentum = r.momentum, sgd.weight_decay = r.weight_decay;
-    head->step(gradients.back(), sgd);
-    gradients.pop_back();
+    sgd.momentum = r.momentum, sgd.weight_decay = r.weight_decay;
+    head->step(gradients[1], sgd, m.lr);
   }
-  if (r.penalty) r.penalty(gradients);
-  optimiser.set_lr(m.lr);
-  m.grad_norm = optimiser.step(gradients);
+  m.grad_norm = work.backward(gradients[0]);
 }
 
 }  // namespace
@@ -197,9 +191,13 @@ void fit(Model& network, const Model* teacher, const data::Dataset& set, const E
   auto optimiser = make_optimiser(network, recipe);
   const auto labels = data::labels(set);
   const int64_t classes = labels.empty() ? 0 : *std::max_element(labels.begin(), labels.end()) + 1;
-  Objective objective(recipe.objective, teacher, recipe.exact, classes, network.graph.values[network.graph.outputs.at(0)].meta.shape[1]);
+  Objective objective(recipe.objective, teacher != nullptr, classes, network.graph.values[network.graph.outputs.at(0)].meta.shape[1]);
   int64_t done = 0, step = 0;
   if (checkpoint.resume && std::filesystem::exists(checkpoint.file)) done = load(checkpoint, network.tensors, *optimiser, objective);
+
+  const std::optional<Model> inference_form =
+      teacher ? std::optional(fused(*teacher, recipe.exact ? Fusion::bits : Fusion::free)) : std::nullopt;
+  TrainingStep work(network.tensors, inference_form ? &*inference_form : nullptr, *optimiser, recipe.penalty, recipe.replay);
 
   const bool still = recipe.schedule.base == 0 && recipe.schedule.floor == 0;
   std::optional<NoGrad> no_history;
@@ -215,10 +213,12 @@ void fit(Model& network, const Model* teacher, const data::Dataset& set, const E
     for_each_batch(set, batches, preprocess_of(network), device_of(network), [&](const data::Batch& b, const Tensor& floats) {
       const Tensor pixels = floats.to(dtype_of(network));
       StepMetrics m{.step = ++step, .epoch = epoch, .lr = nn::learning_rate(recipe.schedule, step - 1, total), .images = b.n};
-      Tensor embedding = run(step <= recipe.track_steps ? tracking : frozen, network.tensors, {pixels})[0];
-      Tensor loss = objective(embedding, pixels, b.labels, m);
-      embedding = {};
-      if (!still) take_step(loss, *optimiser, objective.head(), recipe, m);
+      auto [embedding, target] = work.forward(step <= recipe.track_steps ? tracking : frozen, pixels);
+      m.replayed = work.replays();
+      embedding.set_requires_grad(!still);
+      const Tensor loss = objective(embedding, target, b.labels, m);
+      optimiser->set_lr(m.lr);
+      if (!still) take_step(loss, embedding, work, objective.head(), recipe, m);
       CHECK(std::isfinite(m.loss) && std::isfinite(m.grad_norm.value_or(0)), "step ", m.step, ": loss ", m.loss, ", gradient norm ",
             m.grad_norm.value_or(0), ": training diverged");
       if (after_step) after_step(m);

@@ -35,6 +35,7 @@ struct Recipe {
   bool exact = false;                          // every convolution by the direct sum, none by Winograd
   bool clipped = false;                        // no gradient where an activation lies outside its range
   std::function<void(Tensors&)> penalty = {};  // changes the gradients of nn::trainable() before they are used; those may be empty
+  bool replay = true;                          // steps of equal shapes by tools/training_step.h, where a device can
 };
 
 struct StepMetrics {
@@ -42,6 +43,7 @@ struct StepMetrics {
   double loss = 0, mse = 0, l_pos = 0, l_neg = 0, ce = 0, lr = 0;
   std::optional<double> grad_norm;  // none where no gradient was taken
   int64_t positives = 0, images = 0;
+  bool replayed = false;
 };
 
 Json to_json(const StepMetrics&);

@@ -1,6 +1,7 @@
 // gpu_bench [NETWORK...]: whole networks on the cuda device. A line each: images/s of inference, of a training step (classifier head, SGD)
-// and of an EKD step (teacher, w6a6 student, SGD), at batch 64 and 256, for each precision; median and spread of five repetitions. Then
-// integer layers and packed networks (integer.cc). What the same machine's PyTorch does: bench/cuda/pytorch.py.
+// and of an EKD step (teacher, w6a6 student, SGD), as they come and replayed, at batch 64 and 256, for each precision; pairs/s of IJB-C's
+// scores; median and spread of five repetitions. Then integer layers and packed networks (integer.cc). What the same machine's PyTorch
+// does: bench/cuda/pytorch.py.
 #include <algorithm>
 #include <cstdio>
 #include <vector>
@@ -16,13 +17,15 @@
 #include "nn/network.h"
 #include "nn/optim.h"
 #include "quant/placement.h"
+#include "tools/ijb_device.h"
+#include "tools/training_step.h"
 
 namespace vitrine::bench {
 namespace {
 
-void report(const std::string& what, int64_t images, const Step& step) {
+void report(const std::string& what, int64_t items, const char* unit, const Step& step) {
   const Timing t = timing(step);
-  std::printf("%-52s %10.1f images/s  spread %4.1f%%  peak %7.1f MB\n", what.c_str(), static_cast<double>(images) / t.seconds,
+  std::printf("%-52s %10.1f %s/s  spread %4.1f%%  peak %7.1f MB\n", what.c_str(), static_cast<double>(items) / t.seconds, unit,
               100 * t.spread, static_cast<double>(memory_use(Device::cuda).peak) / 1e6);
   std::fflush(stdout);
 }
@@ -39,51 +42,65 @@ std::vector<int64_t> labels(int64_t n) {
   return all;
 }
 
+constexpr double kRate = 1e-4;
+
+std::shared_ptr<losses::Head> new_head() { return std::make_shared<losses::Head>(losses::HeadOptions{.classes = 5749, .dim = 512}); }
+
+// gradient_of(embedding, teacher's) is the loss and its gradient.
+template <class Gradient>
+void measure_step(const std::string& what, const Graph& graph, Model student, const Model* teacher, bool replay, const Tensor& x,
+                  Gradient gradient_of) {
+  nn::Sgd sgd(student.tensors, nn::trainable(student), {.lr = kRate});
+  tools::TrainingStep step(student.tensors, teacher, sgd, {}, replay);
+  reset_peak(Device::cuda);
+  report(what, x.shape()[0], "images", [&] {
+    auto [embedding, target] = step.forward(graph, x);
+    step.backward(gradient_of(embedding.set_requires_grad(), target));
+  });
+}
+
 void measure(const std::string& network, int64_t batch) {
   const Model m = to(nn::make_model(network, 1), Device::cuda);
   const Tensor x = pixels(batch);
   const auto own = labels(batch);
   const std::string what = cat(network, " b", batch, " ", name(mode().precision), " ");
   reset_peak(Device::cuda);
-  report(what + "inference", batch, [&] {
+  report(what + "inference", batch, "images", [&] {
     NoGrad quiet;
     run(m.graph, m.tensors, {x});
   });
 
-  Model trained = clone(m);
   const Graph training = with_batch_statistics(m.graph);
-  nn::Sgd sgd(trained.tensors, nn::trainable(trained), {.lr = 1e-4});
-  losses::Head head({.classes = 5749, .dim = 512});
-  reset_peak(Device::cuda);
-  report(what + "training step", batch, [&] {
-    Tensors wanted = sgd.parameters();
-    Tensor loss = head(run(training, trained.tensors, {x})[0], own);
-    wanted.push_back(head.rows());
-    Tensors g = grad(loss, wanted);
-    head.step(g.back(), SgdAttrs{});
-    g.pop_back();
-    sgd.step(g);
-  });
-
   Model student = quant::quantface(m, quant::parse_bits("w6a6"));
   const Graph tracking = quant::with_running_ranges(with_batch_statistics(student.graph), {});
-  nn::Sgd student_sgd(student.tensors, nn::trainable(student), {.lr = 1e-4});
-  losses::Ekd ekd;
-  reset_peak(Device::cuda);
-  report(what + "EKD step (teacher, w6a6 student)", batch, [&] {
-    Tensor target;
-    {
-      NoGrad quiet;
-      target = run(m.graph, m.tensors, {x})[0];
-    }
-    auto r = ekd(run(tracking, student.tensors, {x})[0], target, own);
-    student_sgd.step(grad(r.loss, student_sgd.parameters()));
-  });
+  for (bool replay : {false, true}) {
+    const std::string how = replay ? ", replayed" : "";
+    measure_step(what + "training step" + how, training, clone(m), nullptr, replay, x,
+                 [&, head = new_head()](const Tensor& e, const Tensor&) {
+                   Tensors g = grad((*head)(e, own), {e, head->rows()});
+                   head->step(g[1], SgdAttrs{}, kRate);
+                   return g[0];
+                 });
+    measure_step(
+        what + "EKD step" + how, tracking, clone(student), &m, replay, x,
+        [&, ekd = losses::Ekd()](const Tensor& e, const Tensor& target) mutable { return grad(ekd(e, target, own).loss, {e})[0]; });
+  }
+}
+
+// Scores of as many pairs as IJB-C has, of templates that mean nothing.
+void measure_pairs() {
+  eval::Templates unit{512, std::vector<double>(23'124 * 512)};
+  Philox rng(2);
+  for (double& v : unit.rows) v = rng.uniform() - 0.5;
+  std::vector<eval::TemplatePair> pairs(15'658'489);
+  for (auto& p : pairs) p.a = static_cast<uint32_t>(rng.below(23'124)), p.b = static_cast<uint32_t>(rng.below(23'124)), p.same = 0;
+  report("IJB-C's pairs", static_cast<int64_t>(pairs.size()), "pairs", [&] { tools::template_scores(unit, pairs, Device::cuda); });
 }
 
 int run_all(std::vector<std::string> networks) {
   if (networks.empty()) networks = {"iresnet18", "iresnet50", "iresnet100"};
   std::printf("%s\n", backend(Device::cuda).why.c_str());
+  measure_pairs();
   for (auto precision : {Mode::Precision::f32, Mode::Precision::tf32, Mode::Precision::bf16})
     for (const std::string& network : networks)
       for (int64_t batch : {64, 256}) {

@@ -33,10 +33,10 @@ class BlockPool {
     free_[size].push_back(p);
   }
   template <class Release>
-  void drain(const Release& release) {  // release(block) for every free block
+  void drain(const Release& release) {  // release(block, size) for every free block
     std::lock_guard lock(mutex_);
     for (auto& [size, blocks] : free_)
-      for (void* p : blocks) release(p);
+      for (void* p : blocks) release(p, size);
     free_.clear();
   }
 

@@ -6,7 +6,16 @@ namespace vitrine::cuda {
 namespace {
 
 const char* text(Fault::What what) {
-  return what == Fault::gather ? "gather: index " : what == Fault::scatter ? "scatter_add: index " : "label ";
+  switch (what) {
+    case Fault::gather:
+      return "gather: index ";
+    case Fault::scatter:
+      return "scatter_add: index ";
+    case Fault::image:
+      return "image_input: byte ";
+    default:
+      return "label ";
+  }
 }
 
 }  // namespace

@@ -6,7 +6,7 @@
 namespace vitrine::cuda {
 
 struct Fault {
-  enum What : int32_t { none, gather, scatter, label, range } what;
+  enum What : int32_t { none, gather, scatter, label, range, image } what;
   int64_t value, limit;  // found; expected 0 to below. Of a range, nothing
 };
 Fault* fault();       // device and host see it at the same address

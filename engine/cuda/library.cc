@@ -23,7 +23,7 @@
   X(cudnnGetConvolutionBackwardFilterAlgorithm_v7) X(cudnnConvolutionForward) X(cudnnConvolutionBackwardData)                  \
   X(cudnnConvolutionBackwardFilter) X(cudnnGetConvolutionForwardWorkspaceSize)
 // clang-format on
-#define CUBLAS_FUNCTIONS(X) X(cublasCreate_v2) X(cublasSetStream_v2) X(cublasGetVersion_v2)
+#define CUBLAS_FUNCTIONS(X) X(cublasCreate_v2) X(cublasSetStream_v2) X(cublasSetWorkspace_v2) X(cublasGetVersion_v2)
 
 namespace vitrine::cuda {
 namespace {
@@ -103,7 +103,11 @@ struct Cublas {
 #undef X
     if (!find(library, "cublasGemmEx", cublasGemmEx, why)) return;
     if (cublasCreate_v2(&handle) != CUBLAS_STATUS_SUCCESS) why = "it cannot be initialised";
-    if (why.empty()) cublasSetStream_v2(handle, stream());
+    if (!why.empty()) return;
+    cublasSetStream_v2(handle, stream());
+    constexpr size_t kWorkspace = 32 << 20;  // given once, so that recorded products take no memory of their own
+    void* workspace = nullptr;
+    if (cudaMalloc(&workspace, kWorkspace) == cudaSuccess) cublasSetWorkspace_v2(handle, workspace, kWorkspace);
   }
 };
 Cublas& cublas() {

@@ -11,7 +11,8 @@
 
 #include "engine/core/device.h"
 #include "engine/core/error.h"
-#include "engine/core/pool.h"
+#include "engine/core/private_pool.h"
+#include "engine/core/queue.h"
 #include "engine/cuda/fault.h"
 #include "engine/cuda/library.h"
 
@@ -39,7 +40,7 @@ struct Memory {
   char* base = static_cast<char*>(mmap(nullptr, kArena, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0));
   int64_t used = 0;
   int open = 0;
-  BlockPool pool{kAlign};
+  PoolSet pool{kAlign};
   std::map<char*, int64_t> live;  // buffers and their bytes
 };
 Memory& memory() {
@@ -62,6 +63,25 @@ struct Open {
 
 int64_t with_guards(int64_t bytes) { return memory().pool.size_class(bytes + 2 * kGuard); }
 
+// Events of recorded work, in order. Allocating and freeing are among them: memory looks as if the work were done for the first time.
+using Events = std::vector<std::function<void()>>;
+Events* recording = nullptr;
+void refuse_recording(const char* what) { CHECK(!recording, what, " in work that is recorded"); }
+
+void mark(char* block, int64_t size, int64_t bytes) {
+  Open access;
+  Open::protect(PROT_READ | PROT_WRITE);  // the arena may have grown
+  ASAN_UNPOISON_MEMORY_REGION(block, size);
+  std::memset(block, kMark, size);
+  ASAN_POISON_MEMORY_REGION(block, size);
+  ASAN_UNPOISON_MEMORY_REGION(block + kGuard, bytes);
+  memory().live[block + kGuard] = bytes;
+}
+void unmark(char* buffer, int64_t bytes) {
+  memory().live.erase(buffer);
+  ASAN_POISON_MEMORY_REGION(buffer, bytes);
+}
+
 void* alloc(int64_t bytes) {
   Memory& m = memory();
   const int64_t size = with_guards(bytes);
@@ -70,22 +90,18 @@ void* alloc(int64_t bytes) {
     CHECK(m.base != MAP_FAILED && m.used + size <= kArena, "out of memory: ", size, " bytes on the simulated device");
     block = m.base + m.used;
     m.used += size + (4096 - (m.used + size) % 4096) % 4096;
+    m.pool.own(block);
   }
-  Open access;
-  Open::protect(PROT_READ | PROT_WRITE);  // the arena may have grown
-  ASAN_UNPOISON_MEMORY_REGION(block, size);
-  std::memset(block, kMark, size);
-  ASAN_POISON_MEMORY_REGION(block, size);
-  ASAN_UNPOISON_MEMORY_REGION(block + kGuard, bytes);
-  m.live[block + kGuard] = bytes;
+  mark(block, size, bytes);
+  if (recording) recording->push_back([=] { mark(block, size, bytes); });
   return block + kGuard;
 }
 
 void free(void* p, int64_t bytes) {
   auto* buffer = static_cast<char*>(p);
-  memory().live.erase(buffer);
-  ASAN_POISON_MEMORY_REGION(buffer, bytes);
-  memory().pool.give(buffer - kGuard, with_guards(bytes));
+  unmark(buffer, bytes);
+  const bool of_recording = memory().pool.give(buffer - kGuard, with_guards(bytes));
+  if (recording && of_recording) recording->push_back([=] { unmark(buffer, bytes); });
 }
 
 // The sanitizer sees a bad access where it happens; without it, a bad write is seen here.
@@ -271,7 +287,9 @@ uint64_t meet(uint32_t mask, uint64_t mine, int from) {
   return result;
 }
 
-void launch(const char* kernel, dim3 grid, dim3 size, const std::function<void()>& body) {
+namespace {
+
+void run_kernel(const char* kernel, dim3 grid, dim3 size, const std::function<void()>& body) {
   Block& b = block();
   b.threads = static_cast<int>(size.x * size.y * size.z);
   CHECK(b.threads > 0 && b.threads <= kMostThreads && grid.x && grid.y && grid.z && grid.y <= 65535 && grid.z <= 65535, kernel,
@@ -288,19 +306,78 @@ void launch(const char* kernel, dim3 grid, dim3 size, const std::function<void()
   check_guards(kernel);
 }
 
-namespace {
-
-void copy(void* to, const void* from, int64_t bytes) {
+void raw_copy(void* to, const void* from, int64_t bytes) {
   Open access;
   if (bytes) std::memcpy(to, from, bytes);
+}
+void copy(void* to, const void* from, int64_t bytes) {
+  if (recording) return recording->push_back([=] { raw_copy(to, from, bytes); });
+  raw_copy(to, from, bytes);
+}
+void to_host(void* host, const void* device, int64_t bytes) {
+  refuse_recording("the host reads");
+  raw_copy(host, device, bytes);
+  throw_faults();
+}
+void from_host(void* device, const void* host, int64_t bytes) {
+  refuse_recording("the host hands over bytes");
+  raw_copy(device, host, bytes);
+}
+void sync() {
+  refuse_recording("the host waits for the device");
   throw_faults();
 }
 
+// As late as a device may make them: who does not await them reads what nobody wrote.
+Events& copies() {
+  static auto* c = new Events;
+  return *c;
+}
+void copy_ahead(void* device, const void* host, int64_t bytes) {
+  refuse_recording("the host hands over bytes");
+  auto* from = static_cast<const char*>(host);
+  copies().push_back(
+      [device, pinned = std::vector<char>(from, from + bytes)] { raw_copy(device, pinned.data(), static_cast<int64_t>(pinned.size())); });
+}
+void await_copies() {
+  refuse_recording("copies are awaited");
+  for (auto& event : copies()) event();
+  copies().clear();
+}
+
+class EventReplay : public Replay {
+ public:
+  ~EventReplay() override { memory().pool.close(blocks_); }
+  void record(const std::function<void()>& work) override {
+    Events events;
+    recording = &events, memory().pool.enter(blocks_);
+    struct Leave {
+      ~Leave() { recording = nullptr, memory().pool.enter(nullptr); }
+    } leave;
+    work();
+    recorded_.push_back(std::move(events));
+  }
+  void run(int recording) override {
+    for (auto& event : recorded_.at(recording)) event();
+  }
+
+ private:
+  BlockPool* blocks_ = memory().pool.open();
+  std::vector<Events> recorded_;
+};
+
 BackendFor backend(Device::cuda, [] {
-  return Backend{Backend::State::ready, "simulated on the cpu (CUDA=sim)", alloc, free, copy, copy, copy, throw_faults, true};
+  return Backend{Backend::State::ready, "simulated on the cpu (CUDA=sim)", alloc, free, to_host, from_host, copy, sync, true};
 });
+QueueFor queue(Device::cuda, {copy_ahead, await_copies, []() -> std::unique_ptr<Replay> { return std::make_unique<EventReplay>(); }});
 
 }  // namespace
+
+void launch(const char* kernel, dim3 grid, dim3 size, const std::function<void()>& body) {
+  if (recording) return recording->push_back([=] { run_kernel(kernel, grid, size, body); });
+  run_kernel(kernel, grid, size, body);
+}
+
 }  // namespace sim
 
 Fault* fault() {

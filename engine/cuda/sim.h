@@ -31,7 +31,7 @@ extern Place here;  // of the thread that runs
 void launch(const char* kernel, dim3 grid, dim3 block, const std::function<void()>& body);
 template <class Kernel, class... Args>
 void launch_by_value(const char* name, dim3 grid, dim3 block, Kernel kernel, Args... args) {
-  launch(name, grid, block, [&] { kernel(args...); });
+  launch(name, grid, block, [=] { kernel(args...); });  // by value: a recorded launch comes later
 }
 void block_barrier(const char* file, int line);
 void warp_barrier(uint32_t mask);

@@ -8,6 +8,7 @@
 #include <set>
 
 #include "engine/core/mode.h"
+#include "engine/core/queue.h"
 #include "engine/core/rng.h"
 #include "engine/ops.h"
 #include "quant/ops/qconv2d_cuda.h"
@@ -256,6 +257,57 @@ TEST(CudaMemory, AFreedBlockIsUsedAgain) {
   VITRINE_NEEDS_CUDA;
   void* first = Tensor::empty({{1000}, Dtype::f32, Device::cuda}).raw();
   EXPECT_EQ(Tensor::empty({{1000}, Dtype::f32, Device::cuda}).raw(), first);
+}
+
+Tensor on_device(const std::vector<float>& v) { return Tensor::from({static_cast<int64_t>(v.size())}, v).to(Device::cuda); }
+
+TEST(CudaQueue, RecordedWorkIsDoneWheneverItIsRun) {
+  VITRINE_NEEDS_CUDA;
+  Tensor x = on_device({1, 2}), y = on_device({0, 0});
+  auto replay = queue_of(Device::cuda).replay();
+  replay->record([&] { y.assign(add(mul(x, x), x)); });
+  EXPECT_EQ(y.values<float>(), (std::vector<float>{0, 0})) << "recording does nothing";
+  replay->run(0);
+  EXPECT_EQ(y.values<float>(), (std::vector<float>{2, 6}));
+  Tensor kept;
+  replay->record([&] { kept = add(y, y); });
+  x.assign(on_device({3, 4}));
+  replay->run(0), replay->run(1);
+  EXPECT_EQ(kept.values<float>(), (std::vector<float>{24, 40}));
+}
+
+TEST(CudaQueue, NobodyElseGetsTheMemoryOfRecordedWork) {
+  VITRINE_NEEDS_CUDA;
+  void* temporary = nullptr;
+  auto replay = queue_of(Device::cuda).replay();
+  replay->record([&] { temporary = Tensor::empty({{1000}, Dtype::f32, Device::cuda}).raw(); });
+  EXPECT_NE(Tensor::empty({{1000}, Dtype::f32, Device::cuda}).raw(), temporary);
+  replay.reset();
+  EXPECT_EQ(Tensor::empty({{1000}, Dtype::f32, Device::cuda}).raw(), temporary) << "afterwards it is everybody's";
+}
+
+TEST(CudaQueue, WorkThatNeedsTheHostIsNotRecorded) {
+  VITRINE_NEEDS_CUDA;
+  Tensor x = on_device({1, 2});
+  auto replay = queue_of(Device::cuda).replay();
+  EXPECT_THROW(replay->record([&] { x.values(); }), Error);
+  EXPECT_THROW(replay->record([&] { on_device({3}); }), Error);
+  replay->record([&] { x.assign(add(x, x)); });
+  replay->run(0);
+  EXPECT_EQ(x.values<float>(), (std::vector<float>{2, 4})) << "the device goes on";
+}
+
+TEST(CudaQueue, CopiesAheadAreThereOnceAwaited) {
+  VITRINE_NEEDS_CUDA;
+  std::vector<float> v(3 << 20);  // more than the two pinned blocks hold at once
+  for (size_t i = 0; i < v.size(); ++i) v[i] = static_cast<float>(i);
+  Tensor a = copied_ahead(v.data(), {{3 << 20}, Dtype::f32, Device::cuda}), b = copied_ahead(v.data() + 7, {{5}, Dtype::f32, Device::cuda});
+  if (backend(Device::cuda).simulated) {
+    EXPECT_TRUE(std::isnan(b.values()[0])) << "not a moment earlier, in the simulator";
+  }
+  await_copies(Device::cuda);
+  EXPECT_EQ(b.values<float>(), std::vector<float>(&v[7], &v[12]));
+  EXPECT_EQ(a.values<float>(), v);
 }
 
 }  // namespace

@@ -7,6 +7,8 @@
 #include "nn/network.h"
 #include "quant/placement.h"
 #include "tests/cuda.h"
+#include "tools/ijb_device.h"
+#include "tools/ijb_features.h"
 #include "tools/training.h"
 
 namespace vitrine {
@@ -78,11 +80,161 @@ TEST(CudaNetwork, TeacherStudentAndEkdTrainOnTheDeviceToTheSameBitsAgain) {
   EXPECT_NE(a.tensors.at("conv1.weight").values(), tiny().tensors.at("conv1.weight").values()) << "nothing was learned";
 }
 
+// ---- replayed steps ------------------------------------------------------------------------------------------------------------------
+
+struct Rows : nn::Module {
+  Tensor forward(const Tensor& x) override { return flatten(x); }
+  void members(nn::Visitor&) override {}
+};
+Model smallest() {
+  nn::Sequential net;
+  net.add<nn::Conv2d>(3, 4, 3, 3, 2, 1).add<nn::BatchNorm>(4).add<nn::PRelu>(4).add<Rows>().add<nn::Linear>(64, 6);
+  nn::initialise(net, 3);
+  return nn::to_model(net, "smallest", {8, 8});
+}
+
+struct Trained {
+  TensorMap tensors;
+  std::vector<tools::StepMetrics> steps;
+};
+// Four steps in which ranges follow, then five: the eighth has a batch of its own size.
+Trained nine_steps(tools::Recipe recipe) {
+  Model teacher = to(smallest(), Device::cuda), student = student_of(teacher);
+  auto set = images(4);
+  recipe.track_steps = 4;
+  Trained t;
+  tools::fit(
+      student, &teacher, set,
+      [](int64_t) {
+        data::Batches all(9, {{0}, {1, true}, {2}, {3}});
+        all[2] = {{3}, {1}, {0}, {2, true}}, all[7] = {{0}, {3}};
+        return all;
+      },
+      recipe, {}, [&](const tools::StepMetrics& m) { t.steps.push_back(m); });
+  t.tensors = student.tensors;
+  return t;
+}
+
+void expect_replays(tools::Recipe recipe, const std::vector<bool>& which) {
+  const Trained replayed = nine_steps(recipe);
+  recipe.replay = false;
+  const Trained eager = nine_steps(recipe);
+  expect_same(replayed.tensors, eager.tensors);
+  for (size_t i = 0; i < which.size(); ++i) {
+    EXPECT_EQ(replayed.steps[i].replayed, which[i]) << "step " << i + 1;
+    EXPECT_FALSE(eager.steps[i].replayed);
+    EXPECT_EQ(tools::to_json(replayed.steps[i]), tools::to_json(eager.steps[i]));
+  }
+}
+
+// A step is recorded where the one before had its graph and shape: nothing in between needs the host, or the bits would differ.
+const std::vector<bool> kReplayed = {false, true, true, true, false, true, true, false, true};
+
+TEST(CudaReplay, StepsOfEkdHaveTheBitsOfStepsThatAreNotReplayed) {
+  VITRINE_NEEDS_CUDA;
+  tools::Recipe recipe;
+  recipe.schedule.kind = nn::Schedule::Kind::cosine, recipe.schedule.base = 0.1, recipe.clip = 0.5;
+  expect_replays(recipe, kReplayed);
+}
+
+TEST(CudaReplay, SoHaveThoseOfAdamWWithAHead) {
+  VITRINE_NEEDS_CUDA;
+  tools::Recipe recipe;
+  recipe.objective.terms = "ekd+ce", recipe.optimiser = "adamw";
+  expect_replays(recipe, kReplayed);
+}
+
+TEST(CudaReplay, AStepThatReadsOnTheHostIsNotReplayed) {
+  VITRINE_NEEDS_CUDA;
+  tools::Recipe recipe;
+  recipe.penalty = [](Tensors& g) { g[0].values(); };
+  expect_replays(recipe, std::vector<bool>(9, false));
+}
+
+// ---- optimisers ------------------------------------------------------------------------------------------------------------------------
+
+// Three parameters, one of which has no gradient at first; clipped.
+template <class Optimiser, class Options>
+std::pair<TensorMap, std::vector<double>> optimised(Device where, const Options& options) {
+  Philox rng(8);
+  auto some = [&](Shape s) {
+    Tensor t = Tensor::zeros(s);
+    for (int64_t i = 0; i < t.numel(); ++i) t.data<float>()[i] = static_cast<float>(rng.normal());
+    return t.to(where);
+  };
+  TensorMap all{{"a", some({3, 5})}, {"b", some({5000})}, {"c", some({})}};
+  Optimiser optimiser(all, {"a", "b", "c"}, options);
+  std::vector<double> norms;
+  for (int step = 0; step < 3; ++step) {
+    optimiser.set_lr(0.1 / (step + 1));
+    Tensor a = some({3, 5}), b = some({5000}), c = some({});
+    norms.push_back(optimiser.step({a, step == 0 ? Tensor() : b, c}));
+  }
+  for (auto& [name, t] : optimiser.state()) all[name] = t;
+  return {all, norms};
+}
+
+TEST(CudaOptimiser, StepsOverAllParametersHaveTheBitsOfTheCpu) {
+  VITRINE_NEEDS_CUDA;
+  auto expect_equal = [](auto on_device, auto on_host) {
+    expect_same(on_device.first, on_host.first);
+    EXPECT_EQ(on_device.second, on_host.second);
+  };
+  const nn::SgdOptions sgd{.clip = 3};
+  const nn::AdamWOptions adamw{.clip = 3};
+  expect_equal(optimised<nn::Sgd>(Device::cuda, sgd), optimised<nn::Sgd>(Device::cpu, sgd));
+  expect_equal(optimised<nn::AdamW>(Device::cuda, adamw), optimised<nn::AdamW>(Device::cpu, adamw));
+}
+
 TEST(CudaNetwork, EmbeddingsAreThoseOfTheCpu) {
   VITRINE_NEEDS_CUDA;
   OwnKernels own;
   auto set = images(3);
   EXPECT_EQ(tools::embed(to(tiny(), Device::cuda), set, true, "").values, tools::embed(tiny(), set, true, "").values);
+}
+
+// Image 2 cannot be read; its batch is on the way while the one before is used.
+struct Broken : data::MemorySet {
+  using MemorySet::MemorySet;
+  data::Image image(int64_t i) const override {
+    CHECK(i != 2, "broken");
+    return MemorySet::image(i);
+  }
+};
+void expect_error_in_turn(Device device) {
+  const data::MemorySet whole = images(3);
+  const Broken set({whole.image(0), whole.image(1), whole.image(0)}, {0, 0, 1});
+  int used = 0;
+  std::string error;
+  try {
+    tools::for_each_batch(set, {{{0}}, {{1}}, {{2}}}, {.height = 32, .width = 32}, device,
+                          [&](const data::Batch&, const Tensor&) { ++used; });
+  } catch (const Error& e) {
+    error = e.what();
+  }
+  EXPECT_EQ(error, "step 2, image 2: broken");
+  EXPECT_EQ(used, 2);
+}
+TEST(ToolsBatches, AnUnreadableImageIsAnErrorWhenItIsItsTurn) { expect_error_in_turn(Device::cpu); }
+TEST(CudaBatches, AnUnreadableImageIsAnErrorWhenItIsItsTurn) {
+  VITRINE_NEEDS_CUDA;
+  expect_error_in_turn(Device::cuda);
+}
+
+TEST(CudaIjb, PoolingAndScoresHaveTheBitsOfTheCpu) {
+  VITRINE_NEEDS_CUDA;
+  OwnKernels own;
+  const tools::IjbBenchmark b = tools::synthetic_ijb_benchmark(5, 4);
+  const Model host = smallest(), device = to(host, Device::cuda);
+  for (const eval::Pooling pooling : {eval::Pooling{true, true, true}, {false, false, false}}) {
+    tools::IjbOptions o;
+    o.pooling = pooling, o.bootstrap = 0;
+    const auto sums = tools::pool_by_model(device, b, o, "").sums;
+    EXPECT_EQ(sums.rows, tools::pool_by_model(host, b, o, "").sums.rows) << eval::name(pooling);
+    EXPECT_EQ(tools::template_scores(sums, b.pairs.all, Device::cuda), eval::template_scores(sums, b.pairs.all));
+    const auto on_device = tools::evaluate_ijb(&device, b, o, "", 1), on_host = tools::evaluate_ijb(&host, b, o, "", 1);
+    EXPECT_EQ(tools::to_json(on_device), tools::to_json(on_host));
+  }
 }
 
 }  // namespace

@@ -10,6 +10,7 @@
 
 #include "data/image.h"
 #include "engine/core/error.h"
+#include "engine/ops/image_input.h"
 #include "tests/golden.h"
 #include "tools/sha256.h"
 
@@ -33,6 +34,16 @@ inline Image gradient(int height, int width, int seed = 0) {
       p[0] = uint8_t(x * 2 + seed * 16), p[1] = uint8_t(y * 2), p[2] = uint8_t(x + y + seed);
     }
   return image;
+}
+
+// One image as a network gets it.
+inline void to_float(const Image& image, const Preprocess& p, float* out, bool flip = false) {
+  check_input(image, p);
+  ImageInputAttrs a;
+  a.height = p.height, a.width = p.width, a.mean = p.mean, a.std = p.std, a.bgr = p.bgr, a.shrink = p.shrink;
+  const Tensor bytes = Tensor::from({int64_t(image.pixels.size())}, image.pixels);
+  const Tensor y = image_input(bytes, Tensor::from({1, 4}, std::vector<int64_t>{0, image.height, image.width, flip}), a);
+  std::copy_n(y.data<float>(), y.numel(), out);
 }
 
 // What f() throws, "" if nothing.

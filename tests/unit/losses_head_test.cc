@@ -158,7 +158,7 @@ TEST(Head, RowsWithoutAClassAreLeftOut) {
   Tensors d = grad(nothing, {e, head.rows()});
   for (double x : d[0].values()) EXPECT_EQ(x, 0);
   Tensor before = head.tensors()["head.weight"].clone();
-  head.step(d[1], {});
+  head.step(d[1], {}, 0.1);
   EXPECT_EQ(before.values(), head.tensors()["head.weight"].values());
 }
 
@@ -166,12 +166,12 @@ TEST(Head, StepsMakeTheEmbeddingsClassesLikelier) {
   Head head({.classes = 5, .dim = 6, .margin = {.m2 = 0.2, .scale = 8}});
   Tensor e = waves(4, 6, 3, Dtype::f32);
   SgdAttrs recipe;
-  recipe.lr = 0.01, recipe.momentum = 0.9;
+  recipe.momentum = 0.9;
   double first = head(e, kLabels).item(), last = 0;
   for (int i = 0; i < 30; ++i) {
     Tensor loss = head(e, kLabels);
     last = loss.item();
-    head.step(grad(loss, {head.rows()})[0], recipe);
+    head.step(grad(loss, {head.rows()})[0], recipe, 0.01);
   }
   EXPECT_LT(last, first - 0.5);
 }
@@ -215,7 +215,7 @@ TEST(PartialFc, OnlySampledRowsMoveAndGetMomentum) {
   Head head({.classes = 40, .dim = 6, .sample_rate = 0.25, .seed = 3});
   Tensor e = waves(4, 6, 3, Dtype::f32).set_requires_grad();
   SgdAttrs recipe;
-  recipe.lr = 0.1, recipe.momentum = 0.9, recipe.weight_decay = 0.01;
+  recipe.momentum = 0.9, recipe.weight_decay = 0.01;
   std::vector<bool> touched(40);
   for (int step = 0; step < 3; ++step) {
     auto before = head.tensors()["head.weight"].values();
@@ -223,7 +223,7 @@ TEST(PartialFc, OnlySampledRowsMoveAndGetMomentum) {
     ASSERT_EQ(head.classes().size(), 10u);
     ASSERT_EQ(head.rows().shape(), Shape({10, 6}));
     for (int64_t c : head.classes()) touched[c] = true;
-    head.step(grad(loss, {head.rows()})[0], recipe);
+    head.step(grad(loss, {head.rows()})[0], recipe, 0.1);
     auto after = head.tensors()["head.weight"].values(), velocity = head.tensors()["head.velocity"].values();
     for (int64_t c = 0; c < 40; ++c) {
       bool sampled = std::binary_search(head.classes().begin(), head.classes().end(), c);
@@ -256,7 +256,7 @@ TEST(PartialFc, AResumedHeadGoesOnWithTheSameBits) {
   auto train = [&](Head& head, int steps) {
     for (int i = 0; i < steps; ++i) {
       Tensor loss = head(e, {1, 2, 2, 39});
-      head.step(grad(loss, {head.rows()})[0], recipe);
+      head.step(grad(loss, {head.rows()})[0], recipe, 0.1);
     }
     return head.tensors()["head.weight"].values();
   };

@@ -1,0 +1,54 @@
+// What a device does in a training step but for the loss: the teacher's and the student's forward; the gradient and the optimiser. On a
+// device that can, both halves are recorded once their shapes have been seen, and then replayed (engine/core/queue.h), with the same bits.
+// The loss between them is not: EKD picks its pairs by label and by rank, so its shapes change from batch to batch, and reads thresholds
+// and counts on the host.
+#pragma once
+#include <functional>
+#include <memory>
+#include <optional>
+
+#include "engine/core/queue.h"
+#include "engine/graph/graph.h"
+#include "nn/optim.h"
+
+namespace vitrine::tools {
+
+class TrainingStep {
+ public:
+  using Penalty = std::function<void(Tensors&)>;  // changes the gradients before they are used
+  // All must outlive this. `teacher` may be null.
+  TrainingStep(const TensorMap& student, const Model* teacher, nn::Optimiser& optimiser, Penalty penalty, bool replay);
+
+  // Embeddings of the student by this graph, and of the teacher; without history. Those of the next call overwrite them.
+  struct Result {
+    Tensor embedding, teacher;
+  };
+  Result forward(const Graph&, const Tensor& pixels);
+  // The optimiser's step for the gradient of the last embedding; returns the gradients' norm.
+  double backward(const Tensor& gradient);
+  bool replays() const { return replaying_; }  // whether the last forward() did
+
+ private:
+  Result compute(const Graph&, const Tensor& pixels) const;  // with the student's history
+  Tensors gradients(const Tensor& embedding, const Tensor& gradient) const;
+  void record(const Graph&, const Tensor& pixels);
+
+  const TensorMap& student_;
+  const Model* teacher_;
+  nn::Optimiser& optimiser_;
+  Penalty penalty_;
+  bool may_replay_;
+  const Graph* refused_ = nullptr;  // which cannot be recorded
+  const Graph* graph_ = nullptr;    // of the last steps, and their shape
+  Shape shape_;
+  Result last_;
+  // What is recorded: 0, from pixels_ to recorded_; 1, from gradient_ to the parameters.
+  std::unique_ptr<Replay> replay_;
+  const Graph* recorded_graph_ = nullptr;
+  Tensor pixels_, gradient_;
+  Result recorded_;
+  int64_t layout_ = 0;  // of the optimiser
+  bool replaying_ = false;
+};
+
+}  // namespace vitrine::tools
