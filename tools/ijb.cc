@@ -122,6 +122,9 @@ IjbBenchmark open_ijb(const std::string& name, const std::string& dir, uint64_t 
     b.images = std::make_shared<FileSet>(std::move(paths));
   }
   b.note = count_note(b);
+  if (const auto& p = b.pairs; p.repeated > 0)
+    b.note += cat(b.note.empty() ? "" : "; ", p.repeated, " of the comparisons are there more than once, and count so: templates ",
+                  p.repeated_ids[0], " and ", p.repeated_ids[1], " is one");
   return b;
 }
 
