@@ -37,9 +37,10 @@ class Laboratory {
   const std::set<std::string>& missing() const { return missing_; }
 
  private:
-  const Model& architecture(const std::string& network) {
+  const Graph& architecture(const std::string& network) {
     auto found = architectures_.find(network);
-    if (found == architectures_.end()) found = architectures_.emplace(network, nn::make_model(network, c_.seed)).first;
+    if (found == architectures_.end())  // shapes are enough
+      found = architectures_.emplace(network, nn::to_model(*nn::make_network(network, {}), network, {}).graph).first;
     return found->second;
   }
 
@@ -48,7 +49,7 @@ class Laboratory {
     const bool known = row.setting == "f32" || row.setting == "w8a8" || row.setting == "w6a6";
     if (!known && !has_model(row, file)) return {};
     const Model read = known ? Model() : nn::open_model(file, c_.seed);
-    const Graph& g = known ? architecture(row.network).graph : read.graph;
+    const Graph& g = known ? architecture(row.network) : read.graph;
     if (m == Measure::kParameters) return Measured{1e-6 * static_cast<double>(count(g).params), {}};
     const bool packed = known && row.setting != "f32";
     const int64_t bytes = packed ? sizes(g, quant::parse_bits(row.setting).weight_bits).packed_bytes : sizes(g, 32).float_bytes;
@@ -132,7 +133,7 @@ class Laboratory {
 
   const Options& o_;
   const Common& c_;
-  std::map<std::string, Model> architectures_;
+  std::map<std::string, Graph> architectures_;
   std::map<std::string, bool> data_;
   std::map<std::pair<std::string, std::string>, eval::Verification> pairs_;
   std::map<std::pair<std::string, std::string>, IjbResult> ijb_;

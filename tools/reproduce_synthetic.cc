@@ -171,7 +171,7 @@ class Bench {
 
 // Every measurement of every row.
 Json add_rows(const std::vector<Row>& rows, const std::vector<Benchmark>& lists, RunRecord& record, HtmlPage& page) {
-  std::vector<std::string> header{"network, 1/8 of the width", "setting", "parameters", "kB", "images"};
+  std::vector<std::string> header{"network", "setting", "parameters", "kB", "images"};
   for (auto& list : lists) header.push_back(list.name.substr(list.name.find('-') + 1));
   header.push_back("ijbc at 1e-2");
   std::vector<std::vector<std::string>> cells;
@@ -217,12 +217,12 @@ Json reproduce_synthetic(int table, bool quick, const std::string& out, const Co
   for (auto* all : {&paper_rows(), &kMore})
     for (const PaperRow& r : *all)
       if (r.table == table) rows.push_back(bench.row(r.network, r.setting));
-  const std::string about = cat(table_title(table), ", in small: networks of an eighth of the width on ", kSide, "x", kSide, " pixels, ",
-                                scale.identities, " rendered people for the teacher, ", kLittle,
-                                " % of them for students; accuracies and TPR in % with 95 % intervals; IJB-C at an "
-                                "FPR a hundred times the paper's.");
+  const std::string about =
+      cat("In small: networks of an eighth of the width on ", kSide, "x", kSide, " pixels, ", scale.identities,
+          " rendered people for the teacher, ", kLittle,
+          " % of them for students; accuracies and TPR in % with 95 % intervals; IJB-C at an FPR a hundred times the paper's.");
   HtmlPage page(table_title(table));
-  say() << "\n" << about << "\n";
+  say() << "\n" << table_title(table) << "\n" << about << "\n";
   page.text(about);
   Json models = add_rows(rows, bench.lists(), record, page);
   page.heading("The paper's claims, which are about real faces and full width, beside these");
