@@ -146,15 +146,16 @@ std::string figure(const Picture& p) {
 
 bool is_number(const std::string& cell) { return cell != "-" && !cell.empty() && cell.find_first_of("0123456789+-.") == 0; }
 
-// A number, its deviation or the interval that follows in brackets do not break; the interval steps back.
+// A number does not break; the deviation or the interval that follows keeps together, too, and steps back.
 std::string cell_text(const std::string& cell) {
-  const size_t bracket = is_number(cell) && cell.ends_with(')') ? cell.find(" (") : cell.npos;
-  std::string text = escape(cell.substr(0, bracket));
-  if (is_number(cell) && text.size() < 40) {
-    if (const size_t at = text.find(" +- "); at != text.npos) text.replace(at, 4, " \u00b1 ");
-    for (size_t at = text.find(' '); at != text.npos; at = text.find(' ', at)) text.replace(at, 1, "&nbsp;");
-  }
-  return bracket == cell.npos ? text : cat(text, " <span>", escape(cell.substr(bracket + 1)), "</span>");
+  if (!is_number(cell) || cell.size() > 40) return escape(cell);
+  const size_t rest = std::min(cell.find(" +- "), cell.ends_with(')') ? cell.find(" (") : cell.npos);
+  std::string text = escape(cell.substr(0, rest));
+  for (size_t at = text.find(' '); at != text.npos; at = text.find(' ', at)) text.replace(at, 1, "&nbsp;");
+  if (rest == cell.npos) return text;
+  std::string behind = cell.substr(rest + 1);
+  if (behind.starts_with("+-")) behind.replace(0, 2, "\u00b1");
+  return cat(text, " <span>", escape(behind), "</span>");
 }
 
 }  // namespace

@@ -189,6 +189,7 @@ class Exporter {
 
   void reshape(const GraphNode& n) {
     const Shape &from = shape(n.in[0]), &to = shape(n.out[0]);
+    if (from.rank() + to.rank() == 9) return regroup(n);
     CHECK(from.rank() >= 2 && to.rank() == 2 && from[0] == to[0], "onnx: node ", at_, ": reshape from ", from, " to ", to,
           ", expected [N,-1]");
     std::string x = computed(n.in[0]), y = fresh(n.out[0]);
@@ -196,6 +197,18 @@ class Exporter {
       flat_[n.out[0]] = n.in[0];
     else
       set(node("Flatten", {x}, y), "axis", int64_t{1});
+  }
+  // Channels N,H,W,C seen as groups N,H,W,G,C, or back.
+  void regroup(const GraphNode& n) {
+    const Shape &from = shape(n.in[0]), &to = shape(n.out[0]);
+    CHECK(Shape(from.begin(), from.begin() + 3) == Shape(to.begin(), to.begin() + 3), "onnx: node ", at_, ": reshape from ", from, " to ",
+          to, ", expected batch and pixels to stay");
+    std::vector<int64_t> target{0};
+    target.insert(target.end(), to.begin() + 3, to.end());
+    target.insert(target.end(), {to[1], to[2]});
+    const std::string x = computed(n.in[0]), name = unique(cat("shape", at_));
+    encode(Tensor::from({static_cast<int64_t>(target.size())}, target), name, out_->add_initializer());
+    node("Reshape", {x, name}, fresh(n.out[0]));
   }
 
   void batch_norm(const GraphNode& n) {
@@ -267,12 +280,15 @@ class Exporter {
     node(adds ? "Add" : "Mul", {computed(n.in[0]), name}, fresh(n.out[0]));
   }
 
-  // Our transpose seen through the two layouts: NCHW -> NHWC, order, NHWC -> NCHW.
+  // Our transpose seen through the two layouts: NCHW -> NHWC, order, NHWC -> NCHW; or the same of channels in groups.
   void transpose_node(const GraphNode& n) {
     const Shape& order = static_cast<ShapeAttrs&>(*n.attrs).shape;
+    const bool grouped = order.rank() == 5;
+    CHECK((order.rank() == 4 || grouped) && order[0] == 0, "onnx: node ", at_, ": transpose ", order,
+          ", expected an image whose batch stays first");
     std::vector<int64_t> perm;
-    for (int64_t axis : kToNchw) perm.push_back(order.rank() == 4 ? kToNhwc[static_cast<int>(order[static_cast<int>(axis)])] : 0);
-    CHECK(order.rank() == 4 && perm[0] == 0, "onnx: node ", at_, ": transpose ", order, ", expected an image whose batch stays first");
+    for (int64_t axis : grouped ? kGroupedToNhwc : kToNchw)
+      perm.push_back((grouped ? kGroupedToNhwc : kToNhwc)[static_cast<int>(order[static_cast<int>(axis)])]);
     set(node("Transpose", {computed(n.in[0])}, fresh(n.out[0])), "perm", perm);
   }
 

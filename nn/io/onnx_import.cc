@@ -1,5 +1,6 @@
 #include <charconv>
 #include <climits>
+#include <numeric>
 
 #include "engine/ops.h"
 #include "engine/ops/batch_norm.h"
@@ -140,20 +141,43 @@ void Importer::flatten(const Operand& o) {
   else
     result(Operand{.id = o.id, .flat = true});
 }
+// The target with its zeros (as before) and its -1 (what is left) filled in; unchanged if they can not be.
+std::vector<int64_t> Importer::resolved(std::vector<int64_t> to, const std::vector<int64_t>& from) {
+  const int64_t total = std::accumulate(from.begin(), from.end(), int64_t{1}, std::multiplies<>());
+  int64_t known = 1, unknown = -1;
+  for (size_t i = 0; i < to.size(); ++i) {
+    if (to[i] == 0 && i < from.size()) to[i] = from[i];
+    if (to[i] == -1)
+      unknown = static_cast<int64_t>(i);
+    else if (to[i] > 0 && to[i] <= total / known)
+      known *= to[i];
+  }
+  if (unknown >= 0) to[static_cast<size_t>(unknown)] = total / known;
+  return to;
+}
+
+// Flattening, and what a channel shuffle needs: channels seen as groups of channels, and back.
 void Importer::reshape() {
   const Operand& x = input(0);
   if (x.constant) fail("expected a computed value, found a constant");
-  std::vector<int64_t> from = onnx_shape(x), to = integers(1);
-  int64_t columns = 1;
-  for (size_t i = 1; i < from.size(); ++i) columns *= from[i];
-  bool batch = !to.empty() && (to[0] == 0 || to[0] == from[0] || to[0] == -1);
-  bool rest = to.size() == 2 && (to[1] == columns || (to[1] == -1 && to[0] != -1) || (to[1] == 0 && from.size() == 2));
+  const std::vector<int64_t> from = onnx_shape(x), target = integers(1), to = resolved(target, from);
+  const auto pixels = [](const std::vector<int64_t>& s) { return std::pair(s[s.size() - 2], s.back()); };
+  const auto groups = [&](const std::vector<int64_t>& image, const std::vector<int64_t>& split) {
+    return image.size() == 4 && split.size() == 5 && image[0] == split[0] && pixels(image) == pixels(split) && split[2] > 0 &&
+           image[1] % split[2] == 0 && image[1] / split[2] == split[1];
+  };
+  const bool matrix =
+      to.size() == 2 && to[0] == from[0] && to[1] == std::accumulate(from.begin() + 1, from.end(), int64_t{1}, std::multiplies<>());
   if (to == from)
     result(x);
-  else if (batch && rest)
+  else if (matrix && from.size() != 5)
     flatten(x);
+  else if (groups(from, to))
+    result(emit("reshape", shape_attrs({0, to[3], to[4], to[1], to[2]}), {x.id}));
+  else if (groups(to, from))
+    result(emit("reshape", shape_attrs({0, to[2], to[3], to[1]}), {x.id}));
   else
-    fail("from ", list(from), " to ", brief(list(to)), ", expected [N,-1]");
+    fail("from ", list(from), " to ", brief(list(target)), ", expected [N,-1], or channels in groups");
 }
 
 void Importer::concat() {
@@ -244,11 +268,17 @@ void Importer::max_pool() {
 
 // Ours is ONNX's seen through the two layouts: NHWC -> NCHW, perm, NCHW -> NHWC.
 void Importer::transpose_node() {
-  Id x = value(input(0));
-  if (shape(x).rank() != 4) fail("expected an image");
-  auto perm = integers("perm", {3, 2, 1, 0}, 0, 3);
+  Operand& operand = input(0);
+  const bool grouped = !operand.constant && !operand.flat && shape(operand.id).rank() == 5;
+  const Id x = grouped ? operand.id : value(operand);
+  const int rank = shape(x).rank();
+  if (rank < 4) fail("expected an image");
+  std::vector<int64_t> reversed;
+  for (int64_t axis = rank; axis > 0;) reversed.push_back(--axis);
+  const auto perm = integers("perm", reversed, 0, rank - 1);
   Shape order;
-  for (int64_t axis : kToNhwc) order.push_back(kToNchw[static_cast<int>(perm[static_cast<size_t>(axis)])]);
+  for (int64_t axis : grouped ? kGroupedToNhwc : kToNhwc)
+    order.push_back((grouped ? kGroupedToNhwc : kToNchw)[static_cast<int>(perm[static_cast<size_t>(axis)])]);
   if (order[0] != 0) fail("perm ", list(perm), ", expected the batch to stay first");
   result(emit("transpose", shape_attrs(order), {x}));
 }

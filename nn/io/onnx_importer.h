@@ -133,6 +133,7 @@ class Importer {
       o.id = emit("reshape", shape_attrs({0, -1}), {emit("transpose", shape_attrs(kToNchw), {o.id})});
       o.flat = false;
     }
+    if (shape(o.id).rank() == 5) fail("expected an image or a matrix, found channels in groups");
     return o.id;
   }
   const Shape& shape(Id id) const { return out_.graph.values[static_cast<size_t>(id)].meta.shape; }
@@ -140,6 +141,7 @@ class Importer {
     const Shape& s = shape(o.id);
     if (o.flat) return {s[0], s.product(1, s.rank())};
     if (s.rank() == 4) return {s[0], s[3], s[1], s[2]};
+    if (s.rank() == 5) return {s[0], s[3], s[4], s[1], s[2]};
     return {s.begin(), s.end()};
   }
 
@@ -238,6 +240,7 @@ class Importer {
       global_average_pool(), relu(), sigmoid(), identity(), constant_node(), concat(), split(), slice_node(), max_pool();
   static double shortest(float v);
   void binary(const char* op);
+  static std::vector<int64_t> resolved(std::vector<int64_t> to, const std::vector<int64_t>& from);
   void check_padding();
   std::vector<int64_t> symmetric_pads();
   Id part(Id x, int axis, int64_t begin, int64_t end);

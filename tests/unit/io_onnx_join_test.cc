@@ -34,6 +34,35 @@ TEST(OnnxJoin, SplitConcatSliceAndMaxPoolMeanWhatTheSpecificationSays) {
   }
 }
 
+// As ShuffleNet has it: grouped convolutions, and channels that change groups between them.
+struct Shuffled : Builder {
+  std::string out;
+  Shuffled() {
+    std::string x = bn(node("Conv", {"data", weights("a", {12, 3, 1, 1})}), "bn", 12);
+    x = node("Conv", {x, weights("b", {12, 4, 3, 3}, -0.3, 0.3)}, {{"pads", {1, 1, 1, 1}}}, {{"group", 3}});
+    x = node("Reshape", {x, integers("groups", {0, 3, 4, 6, 5})});
+    x = node("Transpose", {x}, {{"perm", {0, 2, 1, 3, 4}}});
+    x = node("Reshape", {x, integers("whole", {-1, 12, 6, 5})});
+    x = node("Conv", {x, weights("c", {6, 12, 1, 1})});
+    out = node("Gemm", {node("Flatten", {node("GlobalAveragePool", {x})}), weights("fc", {4, 6})}, {}, {{"transB", 1}});
+  }
+};
+
+TEST(OnnxJoin, ChannelShuffle) {
+  Shuffled b;
+  const Model m = check_file(b.bytes(b.out));
+  const prune::Structure s = prune::find_groups(m.graph);
+  const Channels &rows = s.of[static_cast<size_t>(m.graph.find("b"))][0], &columns = s.of[static_cast<size_t>(m.graph.find("c"))][3];
+  for (size_t i = 0; i < 12; ++i) EXPECT_EQ(columns[i], rows[i % 3 * 4 + i / 3]) << i;
+  prune::expect_zero_equivalence(m);
+  TemporaryFile file("less.onnx");  // what is left goes out and comes back
+  const Model less = prune::apply(m, s, prune::select(m.graph, s, std::vector<double>(s.group_of.size()), {.ratio = 0.5}));
+  io::export_onnx(file.path, less);
+  const Model back = io::import_onnx(file.path);
+  const Tensor x = random_images({1, 6, 5, 3});
+  EXPECT_EQ(run(back.graph, back.tensors, {x})[0].values<float>(), run(less.graph, less.tensors, {x})[0].values<float>());
+}
+
 TEST(OnnxJoin, FlatOperandsAndWholeSlices) {
   Builder b;
   std::string x = b.node("Conv", {"data", b.weights("w", {4, 3, 1, 1})});
@@ -72,6 +101,12 @@ TEST(OnnxJoin, RefusesWithReason) {
   });
   with("1 starts, 2 ends and 1 axes", [](Builder& b) {
     return b.node("Slice", {"data", b.integers("a", {2}), b.integers("b", {1, 3}), b.integers("c", {1})});
+  });
+  with("found channels in groups", [](Builder& b) {
+    return b.node("Relu", {b.node("Reshape", {"data", b.integers("s", {0, 1, 3, 6, 5})})});
+  });
+  with("to [0,2,2,6,5], expected [N,-1], or channels in groups", [](Builder& b) {
+    return b.node("Reshape", {"data", b.integers("s", {0, 2, 2, 6, 5})});
   });
   for (auto& [text, lists, ceil] : {std::tuple("expected ceil_mode 0", Lists{{"kernel_shape", {2, 2}}}, 1),
                                     std::tuple("expected an attribute kernel_shape", Lists{}, 0),

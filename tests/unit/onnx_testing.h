@@ -223,7 +223,13 @@ struct Reference {
       return y;
     }
     if (op == "Flatten" || op == "Reshape") {
-      y.dims = {y.dims[0], static_cast<int64_t>(y.v.size()) / y.dims[0]};
+      const auto size = static_cast<int64_t>(y.v.size());
+      std::vector<int64_t> to{y.dims[0], -1};
+      if (op == "Reshape") to.assign(in(1).v.begin(), in(1).v.end());
+      int64_t known = to[0] = y.dims[0];
+      for (size_t i = 1; i < to.size(); ++i) known *= to[i] == -1 ? 1 : to[i];
+      for (int64_t& extent : to) extent = extent == -1 ? size / known : extent;
+      y.dims = to;
       return y;
     }
     if (op == "MatMul") return product(y, in(1), false);
@@ -240,11 +246,11 @@ struct Reference {
     }
     if (op == "Transpose") {
       auto perm = ints("perm", {});
-      for (size_t i = 0; i < 4; ++i) y.dims[i] = in(0).dims[static_cast<size_t>(perm[i])];
+      for (size_t i = 0; i < perm.size(); ++i) y.dims[i] = in(0).dims[static_cast<size_t>(perm[i])];
       each([&](int64_t i) {
-        int64_t index[4], rest = i, from = 0;
-        for (size_t k = 4; k-- > 0; rest /= y.dims[k]) index[perm[k]] = rest % y.dims[k];
-        for (size_t k = 0; k < 4; ++k) from = from * in(0).dims[k] + index[k];
+        int64_t index[5], rest = i, from = 0;
+        for (size_t k = perm.size(); k-- > 0; rest /= y.dims[k]) index[perm[k]] = rest % y.dims[k];
+        for (size_t k = 0; k < perm.size(); ++k) from = from * in(0).dims[k] + index[k];
         return at(from);
       });
       return y;
