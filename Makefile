@@ -103,7 +103,7 @@ $(BIN)/tests: LDLIBS += -lgtest
 $(BIN)/fuzz: $(LIB_OBJ) $(call obj,$(TEST_SUPPORT) tests/fuzz/fuzz.cc)
 $(BIN)/bench: $(LIB_OBJ) $(TOOL_LIB_OBJ) $(call obj,$(filter-out bench/peak%,$(BENCHES)))
 $(BIN)/bench: LDLIBS += -lbenchmark $(if $(wildcard /usr/include/oneapi/dnnl/dnnl.hpp),-ldnnl)
-$(BIN)/gpu_bench: $(LIB_OBJ) $(TOOL_LIB_OBJ) $(call obj,$(wildcard bench/cuda/*.cc))
+$(BIN)/gpu_bench: $(LIB_OBJ) $(TOOL_LIB_OBJ) $(call obj,$(wildcard bench/cuda/*.cc) bench/layers.cc)
 $(BIN)/%:
 	@mkdir -p $(@D)
 	@echo "link $@"

@@ -119,7 +119,7 @@ Landmarks read_landmarks(const std::string& path) {
   detail::for_each_line(path, [&](const detail::Line& line) {
     CHECK(line.fields.size() == 11, line.where(), ": ", line.fields.size(), " fields, 11 expected (path x1 y1 ... x5 y5)");
     const std::filesystem::path name = std::string(line.fields[0]);  // it becomes the name of a file that is written
-    CHECK(name.is_relative() && std::find(name.begin(), name.end(), "..") == name.end(), line.where(), ": '", line.fields[0],
+    CHECK(name.is_relative() && std::find(name.begin(), name.end(), "..") == name.end(), line.where(), ": '", brief(line.fields[0]),
           "', expected a path inside the folder of the images");
     FacePoints points;
     for (int i = 0; i < 10; ++i) {

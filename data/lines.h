@@ -12,13 +12,14 @@
 
 #include "engine/core/bytes.h"
 #include "engine/core/error.h"
+#include "engine/core/text.h"
 
 namespace vitrine::data::detail {
 
 struct Line {
   const std::string& path;
   int64_t index;                         // from 1
-  std::vector<std::string_view> fields;  // separated by blanks, tabs, carriage returns
+  std::vector<std::string_view> fields;  // separated by blanks and tabs
 
   std::string where() const { return cat(path, ":", index); }
 
@@ -35,15 +36,19 @@ struct Line {
 
 template <class Visit>
 void for_each_line(const std::string& path, const Visit& visit) {
-  constexpr std::string_view kBlank = " \t\r";
+  constexpr std::string_view kBlank = " \t";
+  constexpr size_t kLongestField = 4096;  // no path is longer
   std::ifstream in(path);
   CHECK(in, path, ": cannot be opened: ", std::strerror(errno));
   std::string text;
   for (int64_t index = 1; std::getline(in, text); ++index) {
     Line line{path, index, {}};
-    const std::string_view view = text;
+    std::string_view view = text;
+    if (view.ends_with('\r')) view.remove_suffix(1);
+    check_text(view, line.where() + ": ");
     for (size_t begin = view.find_first_not_of(kBlank); begin != view.npos;) {
       const size_t end = std::min(view.find_first_of(kBlank, begin), view.size());
+      CHECK(end - begin <= kLongestField, line.where(), ": a field of ", end - begin, " bytes, at most ", kLongestField, " expected");
       line.fields.push_back(view.substr(begin, end - begin));
       begin = view.find_first_not_of(kBlank, end);
     }

@@ -5,6 +5,7 @@
 #include "engine/ops/conv2d.h"        // conv2d, conv2d_grad_x, conv2d_grad_w
 #include "engine/ops/conv2d_fused.h"  // conv2d_fused, conv2d_pack: for inference, not differentiable
 #include "engine/ops/matmul.h"        // matmul
+#include "engine/ops/max_pool.h"      // max_pool
 
 namespace vitrine {
 

@@ -9,6 +9,7 @@
 
 #include "engine/core/error.h"
 #include "engine/core/parallel.h"
+#include "engine/core/text.h"
 #include "eval/line_blocks.h"
 #include "eval/lines.h"
 
@@ -122,6 +123,29 @@ void split_block(std::string_view block, std::vector<Part>& parts) {
   }
 }
 
+// Whether two templates are compared more than once. Pairs are dealt out by the smaller index, so that marks for one template serve all.
+void find_repeated(TemplatePairs& pairs, const std::vector<int>& ids, const std::string& file) {
+  const auto smaller = [](const TemplatePair& p) { return std::min<uint32_t>(p.a, p.b); };
+  std::vector<size_t> row(ids.size() + 2);  // of template i, at first: where its next pair goes is row[i + 1]
+  for (const TemplatePair& p : pairs.all) ++row[smaller(p) + 2];
+  std::partial_sum(row.begin(), row.end(), row.begin());
+  std::vector<uint32_t> labelled(pairs.all.size());  // larger index and label
+  for (const TemplatePair& p : pairs.all) labelled[row[smaller(p) + 1]++] = std::max<uint32_t>(p.a, p.b) << 1 | p.same;
+  std::vector<uint32_t> seen(ids.size());  // 1 + the template that it was compared with last, and the label
+  for (uint32_t i = 0; i < ids.size(); ++i)
+    for (size_t at = row[i]; at < row[i + 1]; ++at) {
+      uint32_t& mark = seen[labelled[at] >> 1];
+      const uint32_t now = (i + 1) << 1 | (labelled[at] & 1);
+      if (mark >> 1 == now >> 1) {
+        const int id = ids[labelled[at] >> 1];
+        CHECK(mark == now, file, ": templates ", ids[i], " and ", id,
+              " are compared as the same person and as different people, expected one label");
+        if (pairs.repeated++ == 0) pairs.repeated_ids[0] = ids[i], pairs.repeated_ids[1] = id;
+      }
+      mark = now;
+    }
+}
+
 std::vector<std::string_view> split_commas(std::string_view line) {
   std::vector<std::string_view> fields;
   for (size_t begin = 0; begin <= line.size();) {
@@ -194,6 +218,7 @@ TemplatePairs read_template_pairs(const std::string& file, const FaceList& faces
   for (const TemplatePair& p : pairs.all) pairs.same += p.same;
   const auto total = static_cast<int64_t>(pairs.all.size());
   CHECK(pairs.same > 0 && pairs.same < total, file, ": ", pairs.same, " same and ", total - pairs.same, " different pairs, expected both");
+  find_repeated(pairs, faces.templates, file);
   return pairs;
 }
 
@@ -203,6 +228,7 @@ Enrolment read_enrolment(const std::string& csv_file, const FaceList& faces) {
   size_t columns = 0, template_column = 0, subject_column = 0;
   for_each_line(csv_file, [&](std::string_view line, int64_t number) {
     const std::string where = cat(csv_file, ":", number, ": ");
+    check_text(line, where);
     const auto fields = split_commas(line);
     if (columns == 0) {
       const auto column = [&](const char* name) {

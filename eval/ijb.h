@@ -44,9 +44,12 @@ struct TemplatePair {
 struct TemplatePairs {
   std::vector<TemplatePair> all;  // indices into FaceList::templates, in file order
   int64_t same = 0;               // how many
+  int64_t repeated = 0;           // comparisons of two templates that were compared before, in either order
+  int repeated_ids[2] = {0, 0};   // of one of them
 };
 
-// Error if a template has no image, or a class is missing. Reads with all threads; 8 bytes a pair.
+// Error if a template has no image, a class is missing, or two templates have both labels. Reads with all threads; 12 bytes a pair while it
+// looks for repetitions, 8 of them stay.
 TemplatePairs read_template_pairs(const std::string& file, const FaceList& faces);
 
 // Templates of a gallery or of probes, each with its subject.

@@ -45,7 +45,7 @@ std::string find_file(const Known& known, const std::string& data_dir) {
     for (const fs::path& dir : dirs)
       if (*file && fs::exists(dir / file)) return (dir / file).lexically_normal().string();
   throw Error(cat(*known.list ? cat(known.list, " or ") : "", known.bin, ": not in ", data_dir, ", ",
-                  (fs::path(data_dir) / known.name).string(), " or beside it; name it with --pairs FILE"));
+                  (fs::path(data_dir) / known.name).string(), " or beside it"));
 }
 
 // A list names .jpg files; aligned crops may be .png.

@@ -91,7 +91,7 @@ sources() {
         if (file ~ /_(avx2|avx512|vnni)\.cc$/) reach(file, file)
       }
       for (file in headers) if (!(file in once)) violation(file, 1, "no #pragma once")
-      if (total > 25000) violation("Makefile", 1, total " lines of code without tests and bench, expected at most 25000")
+      if (total > 26000) violation("Makefile", 1, total " lines of code without tests and bench, expected at most 26000")
     }' "$@"
 }
 
@@ -111,5 +111,5 @@ fi
 sort -t: -k1,1 -k2,2n "$report"
 violations=$(wc -l <"$report")
 own=$(printf '%s\n' "${files[@]}" | grep -vE '^(tests|bench)/' | xargs cat | grep -cvE '^[[:space:]]*(//|$)')
-echo "check: ${#files[@]} files, $own of at most 25000 lines of code, $violations violations"
+echo "check: ${#files[@]} files, $own of at most 26000 lines of code, $violations violations"
 ((violations == 0))

@@ -148,12 +148,13 @@ void add_pair_results(HtmlPage& page, const std::vector<PairResult>& all) {
 
 void add_ijb_result(HtmlPage& page, const IjbResult& r) {
   page.heading(cat(r.name, ", ", r.protocol));
-  page.text(cat(r.faces, " images, ", r.templates, " templates, ", r.same, " same and ", r.pairs - r.same, " different pairs. ", r.note));
+  page.text(cat(r.faces, " images, ", r.templates, " templates, ", r.same, " same and ", r.pairs - r.same, " different pairs",
+                r.note.empty() ? "" : "; ", r.note, "."));
   if (r.skipped > 0) page.text(cat(r.skipped, " images could not be read and were left out; ", r.empty_templates, " templates are empty."));
   std::vector<std::vector<std::string>> rows;
   for (size_t i = 0; i < r.points.size(); ++i) {
     const auto& p = r.points[i];
-    rows.push_back({format("%.0e", p.target), cat(p.accepted_different), cat(p.accepted_same), percent(p.tpr),
+    rows.push_back({target_name(p.target), cat(p.accepted_different), cat(p.accepted_same), percent(p.tpr),
                     r.intervals.empty() ? "-" : cat(percent(r.intervals[i].low), " - ", percent(r.intervals[i].high)),
                     format("%.5f", p.threshold)});
   }

@@ -18,9 +18,11 @@ constexpr const char* kStyle =
     "@media(prefers-color-scheme:dark){:root{--ink:#ddd;--paper:#16181c;--faint:#999;--rule:#3a3d44}}"
     "body{font:15px/1.5 system-ui,sans-serif;max-width:980px;margin:2em auto;padding:0 1em;color:var(--ink);background:var(--paper)}"
     "h1{font-size:1.6em}h2{font-size:1.15em;margin-top:2em;border-bottom:1px solid var(--rule)}"
-    "table{border-collapse:collapse;font-variant-numeric:tabular-nums;margin:1em 0}"
-    "th,td{padding:.25em .8em;text-align:right;border-bottom:1px solid var(--rule);overflow-wrap:break-word;max-width:36em}"
-    "th:first-child,td:first-child{text-align:left}th{border-bottom:2px solid var(--faint)}"
+    "table{border-collapse:collapse;font-variant-numeric:tabular-nums;margin:0}"
+    "th,td{padding:.25em .6em;text-align:right;border-bottom:1px solid var(--rule);overflow-wrap:break-word;max-width:36em}"
+    "th:first-child,td:first-child,.words{text-align:left}th{border-bottom:2px solid var(--faint)}"
+    "td span{white-space:nowrap;font-size:.85em;color:var(--faint)}.wide{overflow-x:auto;margin:1em 0}"
+    ".digest{overflow-wrap:anywhere;font-size:.85em}"
     "svg{max-width:100%;height:auto;color:var(--ink)}figure{margin:1em 0}figcaption{color:var(--faint)}img{margin:1px;image-rendering:auto}"
     ".gallery{display:flex;flex-wrap:wrap;gap:14px}.gallery figure{margin:0;width:230px}.gallery figcaption{font-size:12px;line-height:1.3}"
     "text{font:12px system-ui,sans-serif;fill:currentColor}";
@@ -142,6 +144,20 @@ std::string figure(const Picture& p) {
   return out + cat("<figcaption>", escape(p.caption), "</figcaption></figure>\n");
 }
 
+bool is_number(const std::string& cell) { return cell != "-" && !cell.empty() && cell.find_first_of("0123456789+-.") == 0; }
+
+// A number does not break; the deviation or the interval that follows keeps together, too, and steps back.
+std::string cell_text(const std::string& cell) {
+  if (!is_number(cell) || cell.size() > 40) return escape(cell);
+  const size_t rest = std::min(cell.find(" +- "), cell.ends_with(')') ? cell.find(" (") : cell.npos);
+  std::string text = escape(cell.substr(0, rest));
+  for (size_t at = text.find(' '); at != text.npos; at = text.find(' ', at)) text.replace(at, 1, "&nbsp;");
+  if (rest == cell.npos) return text;
+  std::string behind = cell.substr(rest + 1);
+  if (behind.starts_with("+-")) behind.replace(0, 2, "\u00b1");
+  return cat(text, " <span>", escape(behind), "</span>");
+}
+
 }  // namespace
 
 HtmlPage::HtmlPage(std::string title) : title_(std::move(title)) {}
@@ -150,15 +166,26 @@ void HtmlPage::heading(const std::string& t) { body_ += cat("<h2>", escape(t), "
 void HtmlPage::text(const std::string& t) { body_ += cat("<p>", escape(t), "</p>\n"); }
 
 void HtmlPage::table(const std::vector<std::string>& header, const std::vector<std::vector<std::string>>& rows) {
+  std::vector<bool> words(header.size());  // columns that begin with a word are read from the left, as the first one is
+  for (size_t i = 1; i < header.size(); ++i)
+    for (auto& row : rows)
+      if (i < row.size() && row[i] != "-") {
+        words[i] = !is_number(row[i]);
+        break;
+      }
   auto line = [&](const std::vector<std::string>& cells, const char* tag) {
     body_ += "<tr>";
-    for (auto& cell : cells) body_ += cat("<", tag, ">", escape(cell), "</", tag, ">");
+    for (size_t i = 0; i < cells.size(); ++i) {
+      const bool unbreakable = cells[i].size() > 40 && cells[i].find(' ') == std::string::npos;
+      const bool left = i < words.size() && words[i];
+      body_ += cat("<", tag, unbreakable ? " class='words digest'>" : left ? " class='words'>" : ">", cell_text(cells[i]), "</", tag, ">");
+    }
     body_ += "</tr>\n";
   };
-  body_ += "<table>";
-  line(header, "th");
+  body_ += "<div class='wide'><table>";
+  if (std::any_of(header.begin(), header.end(), [](auto& h) { return !h.empty(); })) line(header, "th");
   for (auto& row : rows) line(row, "td");
-  body_ += "</table>\n";
+  body_ += "</table></div>\n";
 }
 
 void HtmlPage::plot(const Plot& p) {
@@ -193,7 +220,7 @@ void HtmlPage::strips(const std::vector<Strip>& all) {
     const double y = kRow * static_cast<double>(row), cell = kSpan / static_cast<double>(s.filled.size());
     out << "<text x='0' y='" << y + 14 << "'>" << escape(s.name) << "</text><text x='" << kBegin + kSpan + 10 << "' y='" << y + 14 << "'>"
         << escape(s.note) << "</text><rect x='" << kBegin << "' y='" << y + 3 << "' width='" << kSpan
-        << "' height='14' fill='#eee'/><path fill='" << kColours[0] << "' d='";
+        << "' height='14' fill='currentColor' fill-opacity='.1'/><path fill='" << kColours[0] << "' d='";
     for (size_t i = 0, end; i < s.filled.size(); i = end) {  // runs of filled cells
       for (end = i + 1; end < s.filled.size() && s.filled[end] == s.filled[i];) ++end;
       if (s.filled[i])

@@ -63,15 +63,15 @@ void search_galleries(IjbResult& r, const IjbBenchmark& b, const eval::Templates
   r.closed = eval::identify_closed(unit, all, b.probes);
 }
 
+double share(int64_t part, int64_t whole) { return whole > 0 ? static_cast<double>(part) / static_cast<double>(whole) : 0; }
+
+}  // namespace
+
 std::string target_name(double target) {
   char text[16];
   std::snprintf(text, sizeof text, "1e-%d", static_cast<int>(std::lround(-std::log10(target))));
   return text;
 }
-
-double share(int64_t part, int64_t whole) { return whole > 0 ? static_cast<double>(part) / static_cast<double>(whole) : 0; }
-
-}  // namespace
 
 bool is_ijb(const std::string& name) { return name == "ijbc" || name == "ijbb" || name == "synthetic-ijbc"; }
 
@@ -123,6 +123,9 @@ IjbBenchmark open_ijb(const std::string& name, const std::string& dir, uint64_t 
     b.images = std::make_shared<FileSet>(std::move(paths));
   }
   b.note = count_note(b);
+  if (const auto& p = b.pairs; p.repeated > 0)
+    b.note += cat(b.note.empty() ? "" : "; ", p.repeated, " of the comparisons are there more than once, and count so: templates ",
+                  p.repeated_ids[0], " and ", p.repeated_ids[1], " is one");
   return b;
 }
 

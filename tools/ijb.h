@@ -55,6 +55,7 @@ struct IjbResult {
 // `model` may be null if there are embeddings. What a kill left in `shards` is used again with `resume`, if it is of the same run.
 IjbResult evaluate_ijb(const Model* model, const IjbBenchmark&, const IjbOptions&, const std::string& fingerprint, uint64_t seed);
 
+std::string target_name(double fpr);  // "1e-4"
 void print(std::ostream&, const IjbResult&);
 void print_search(std::ostream&, const IjbResult&);  // its 1:N part
 Json to_json(const IjbResult&);

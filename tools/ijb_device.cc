@@ -39,7 +39,7 @@ eval::Templates DevicePooling::finish(const eval::FaceList& all, const data::Ali
     }
   }
   templates.push_back(static_cast<int64_t>(media.size())), media.push_back(static_cast<int64_t>(used.size()));
-  PoolAttrs a;
+  PoolFacesAttrs a;
   a.keep_norm = pooling_.keep_norm, a.detector = pooling_.detector;
   const Tensor features = concat(features_, 0);
   const Device d = features.device();

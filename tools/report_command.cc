@@ -73,9 +73,7 @@ std::vector<Line> compare_ijb(const std::string& name, const Json& a, const Json
   std::vector<Line> lines;
   for (size_t i = 0; i < a.at("points").size() && i < b.at("points").size(); ++i) {
     const Json &p = a["points"][i], &q = b["points"][i];
-    char what[32];
-    std::snprintf(what, sizeof what, "TPR at %.0e", p.at("target").get<double>());
-    lines.push_back({name, what, p.at("tpr"), q.at("tpr"), interval(p), interval(q)});
+    lines.push_back({name, cat("TPR at ", target_name(p.at("target"))), p.at("tpr"), q.at("tpr"), interval(p), interval(q)});
     lines.back().json = {{"name", name}, {"target", p["target"]}, {"a", p["tpr"]}, {"b", q["tpr"]}};
   }
   for (auto [run, which] : {std::pair(&a, "A"), std::pair(&b, "B")}) {

@@ -1,19 +1,13 @@
 // vitrine reproduce table1 .. table5: the paper's claims beside what our files give, or, with --synthetic, the same tables in small.
-#include <cmath>
-#include <cstdio>
 #include <filesystem>
 #include <map>
-#include <optional>
 #include <set>
 
-#include "eval/report.h"
 #include "nn/network.h"
 #include "quant/placement.h"
 #include "tools/benchmarks.h"
-#include "tools/command.h"
-#include "tools/eval_report.h"
+#include "tools/claims.h"
 #include "tools/ijb.h"
-#include "tools/paper.h"
 #include "tools/reproduce_synthetic.h"
 #include "tools/run_record.h"
 #include "tools/sizes.h"
@@ -24,13 +18,8 @@ namespace {
 namespace fs = std::filesystem;
 
 struct Options {
-  std::string table, data, models, out = "runs/reproduce";
-  bool synthetic = false;
-};
-
-struct Measured {
-  double value = 0;
-  std::optional<eval::Interval> interval;
+  std::string table, data = "data", models = "models", out = "runs/reproduce";
+  bool synthetic = false, quick = false;
 };
 
 // Computes what claims ask for, each model and benchmark once, and collects what is missing.
@@ -38,61 +27,62 @@ class Laboratory {
  public:
   Laboratory(const Options& o, const Common& c) : o_(o), c_(c) {}
 
-  std::optional<Measured> measure(const Claim& claim) {
-    const std::string file = model_file(claim);
-    if (claim.measure == Measure::kParameters || claim.measure == Measure::kSize) return cost(claim, file);
-    const bool data = has_data(claim.measure);
-    if (!fs::exists(file)) {
-      missing_.insert(cat(file, ": ", how_to_make(claim, file)));
-      return {};
-    }
-    return data ? rate(file, claim.measure) : std::optional<Measured>();
+  std::optional<Measured> measure(const PaperRow& row, Measure m) {
+    const std::string file = model_file(row);
+    if (m == Measure::kParameters || m == Measure::kSize) return cost(row, m, file);
+    const bool data = has_data(m), model = has_model(row, file);
+    return data && model ? rate(file, m) : std::optional<Measured>();
   }
 
   const std::set<std::string>& missing() const { return missing_; }
 
  private:
-  const Model& architecture(const std::string& network) {
+  const Graph& architecture(const std::string& network) {
     auto found = architectures_.find(network);
-    if (found == architectures_.end()) found = architectures_.emplace(network, nn::make_model(network, c_.seed)).first;
+    if (found == architectures_.end())  // shapes are enough
+      found = architectures_.emplace(network, nn::to_model(*nn::make_network(network, {}), network, {}).graph).first;
     return found->second;
   }
 
   // Parameters and bytes follow from the architecture, but for pruned networks, whose file is needed.
-  std::optional<Measured> cost(const Claim& claim, const std::string& file) {
-    const std::string setting = claim.setting;
-    const bool known = setting == "f32" || setting == "w8a8" || setting == "w6a6";
-    if (!known && !fs::exists(file)) {
-      missing_.insert(cat(file, ": ", how_to_make(claim, file)));
-      return {};
-    }
+  std::optional<Measured> cost(const PaperRow& row, Measure m, const std::string& file) {
+    const bool known = row.setting == "f32" || row.setting == "w8a8" || row.setting == "w6a6";
+    if (!known && !has_model(row, file)) return {};
     const Model read = known ? Model() : nn::open_model(file, c_.seed);
-    const Graph& g = known ? architecture(claim.network).graph : read.graph;
-    if (claim.measure == Measure::kParameters) return Measured{1e-6 * static_cast<double>(count(g).params), {}};
-    const bool packed = known && setting != "f32";
-    const int64_t bytes = packed ? sizes(g, quant::parse_bits(setting).weight_bits).packed_bytes : sizes(g, 32).float_bytes;
+    const Graph& g = known ? architecture(row.network) : read.graph;
+    if (m == Measure::kParameters) return Measured{1e-6 * static_cast<double>(count(g).params), {}};
+    const bool packed = known && row.setting != "f32";
+    const int64_t bytes = packed ? sizes(g, quant::parse_bits(row.setting).weight_bits).packed_bytes : sizes(g, 32).float_bytes;
     return Measured{1e-6 * static_cast<double>(bytes), {}};
   }
 
   // MODELS/iresnet18.safetensors, MODELS/iresnet18-w6a6.safetensors, MODELS/iresnet34-w6a6-half-of-the-data.safetensors
-  std::string model_file(const Claim& claim) const {
-    std::string name = claim.network;
-    const std::string setting = claim.setting;
-    if (setting != "f32") name += "-" + setting;
-    for (char& c : name)
-      if (c == ' ') c = '-';
+  std::string model_file(const PaperRow& row) const {
+    std::string name = row.setting == "f32" ? row.network : cat(row.network, "-", row.setting);
+    std::replace(name.begin(), name.end(), ' ', '-');
     std::erase(name, ',');
     return (fs::path(o_.models) / (name + ".safetensors")).string();
   }
 
-  std::string how_to_make(const Claim& claim, const std::string& file) const {
-    const std::string teacher = (fs::path(o_.models) / cat(claim.network, ".safetensors")).string(), setting = claim.setting;
-    if (setting == "f32")
-      return cat("vitrine convert glint360k_cosface_r", std::string(claim.network).substr(7), "_fp16_0.1/backbone.pth ", file);
-    if (setting == "pruned") return cat("vitrine prune ", teacher, " --ratio 0.2 --finetune ekd --data LFW_112");
-    if (setting == "w8a8" || setting == "w6a6")
-      return cat("vitrine quantize ", teacher, " --bits ", setting, " --finetune ekd --data LFW_112");
-    return cat("a model of '", setting, "'");
+  bool has_model(const PaperRow& row, const std::string& file) {
+    if (fs::exists(file)) return true;
+    missing_.insert(cat(file, ": ", how_to_make(row, file)));
+    return false;
+  }
+
+  // The command that makes it, LFW_112 being the aligned images of LFW.
+  std::string how_to_make(const PaperRow& row, const std::string& file) const {
+    const std::string& setting = row.setting;
+    const auto has = [&](const char* part) { return setting.find(part) != setting.npos; };
+    if (has("f32")) return cat("vitrine convert glint360k_cosface_r", row.network.substr(7), "_fp16_0.1/backbone.pth ", file);
+    const std::string teacher = (fs::path(o_.models) / (row.network + ".safetensors")).string();
+    const std::string made = cat("model.safetensors of `vitrine ", setting == "pruned" ? "prune " : "quantize ", teacher);
+    if (setting == "pruned") return cat(made, " --ratio 0.2 --finetune ekd --data LFW_112 --out RUN`");
+    std::string how = " --finetune ekd --data LFW_112";
+    if (has("QuantFace")) how = has("real") ? " --finetune mse --data MS1MV2" : " --finetune mse --data QUANTFACE_SYNTHETIC";
+    if (has("the other")) how = " --finetune ekd+ce --data LFW_112";
+    if (has("half")) how += " --fraction 0.5";
+    return cat(made, " --bits ", setting.substr(0, setting.find(',')), how, " --out RUN`");
   }
 
   static bool is_ijbc(Measure m) { return m == Measure::kIjbc4 || m == Measure::kIjbc5; }
@@ -128,14 +118,13 @@ class Laboratory {
         }
         const size_t target = measure == Measure::kIjbc5 ? 1 : 2;
         const IjbResult& r = ijb_[key];
-        return Measured{100 * r.points[target].tpr, eval::Interval{100 * r.intervals[target].low, 100 * r.intervals[target].high}};
+        return measured_rate(r.points[target].tpr, r.intervals[target]);
       }
       if (!pairs_.count(key))
         pairs_[key] =
             eval::verify(compare_by_model(nn::open_model(file, c_.seed), open_benchmark(name, {.data = o_.data}, c_.seed), o_.data, true));
       const eval::Verification& v = pairs_[key];
-      const eval::Interval i = eval::wilson(v.correct, v.pairs);
-      return Measured{100 * v.accuracy, eval::Interval{100 * i.low, 100 * i.high}};
+      return measured_rate(v.accuracy, eval::wilson(v.correct, v.pairs));
     } catch (const Error& e) {
       missing_.insert(e.what());
       return {};
@@ -144,78 +133,30 @@ class Laboratory {
 
   const Options& o_;
   const Common& c_;
-  std::map<std::string, Model> architectures_;
+  std::map<std::string, Graph> architectures_;
   std::map<std::string, bool> data_;
   std::map<std::pair<std::string, std::string>, eval::Verification> pairs_;
   std::map<std::pair<std::string, std::string>, IjbResult> ijb_;
   std::set<std::string> missing_;
 };
 
-const char* name(Measure m) {
-  constexpr const char* kNames[] = {"parameters, M", "size, MB", "LFW, %",           "CALFW, %",
-                                    "CPLFW, %",      "SLLFW, %", "IJB-C at 1e-5, %", "IJB-C at 1e-4, %"};
-  return kNames[static_cast<int>(m)];
-}
-
-std::string fixed(double v, const char* pattern = "%.2f") {
-  char text[32];
-  std::snprintf(text, sizeof text, pattern, v);
-  return text;
-}
-
-struct Table {
-  std::vector<std::vector<std::string>> rows;
-  std::set<int> notes;
-  Json json = Json::array();
-};
-
-Table fill(int table, Laboratory& lab) {
-  Table t;
-  for (const Claim& claim : claims()) {
-    if (claim.table != table) continue;
-    const auto ours = lab.measure(claim);
-    std::string note = claim.note > 0 ? cat("[", claim.note, "]") : "";
-    if (claim.note > 0) t.notes.insert(claim.note);
-    Json j{{"network", claim.network}, {"setting", claim.setting}, {"measure", name(claim.measure)}, {"paper", claim.value}};
-    std::vector<std::string> row{claim.network, claim.setting, name(claim.measure), cat(fixed(claim.value), " ", note)};
-    if (ours) {
-      j["ours"] = ours->value, j["difference"] = ours->value - claim.value;
-      row.insert(row.end(), {fixed(ours->value), fixed(ours->value - claim.value, "%+.2f")});
-      if (ours->interval) {
-        const bool inside = ours->interval->low <= claim.value && claim.value <= ours->interval->high;
-        j["interval95"] = {ours->interval->low, ours->interval->high}, j["inside"] = inside;
-        row.push_back(cat(fixed(ours->interval->low), " - ", fixed(ours->interval->high), inside ? ": inside" : ": outside"));
-      } else {
-        row.push_back("counted");
-      }
-    } else {
-      row.insert(row.end(), {"-", "-", "not measured"});
-    }
-    t.rows.push_back(std::move(row));
-    t.json.push_back(std::move(j));
-  }
-  return t;
-}
-
 Json reproduce(const Options& o, const Common& c) {
   const int table = o.table.back() - '0';
-  if (o.synthetic) return reproduce_synthetic(table, o.out, c);
-  Laboratory lab(o, c);
-  const Table t = fill(table, lab);
-  std::vector<std::string> header{"network", "setting", "measure", "paper", "ours", "difference", "95 % interval"};
-  say() << table_title(table) << "\n" << eval::aligned(header, t.rows, 3);
-  for (int note : t.notes) say() << "[" << note << "] " << audit_note(note) << "\n";
-  if (!lab.missing().empty()) say() << "missing:\n";
-  for (auto& line : lab.missing()) say() << "  " << line << "\n";
+  if (o.synthetic) return reproduce_synthetic(table, o.quick, o.out, c);
   RunRecord record(o.out, c);
   HtmlPage page(table_title(table));
-  page.table(header, t.rows);
-  for (int note : t.notes) page.text(cat("[", note, "] ", audit_note(note)));
-  if (!lab.missing().empty()) page.heading("Missing");
-  for (auto& line : lab.missing()) page.text(line);
+  say() << table_title(table) << "\n";
+  Laboratory lab(o, c);
+  const Json rows = compare_with_paper(
+      table, [&](const PaperRow& row, Measure m) { return lab.measure(row, m); }, page);
+  if (!lab.missing().empty()) say() << "missing:\n", page.heading("Missing");
+  for (auto& line : lab.missing()) {
+    say() << "  " << line << "\n";
+    page.text(line);
+  }
   page.save(record.path("report.html"));
   record.output("report.html");
-  Json result{{"table", table}, {"rows", t.json}, {"missing", lab.missing()}};
+  Json result{{"table", table}, {"rows", rows}, {"missing", lab.missing()}};
   record.finish(result);
   return result;
 }
@@ -225,10 +166,12 @@ Command command("reproduce", "the paper's tables: its values, ours, the differen
   app.add_option("TABLE", o->table, "table1 .. table5")
       ->required()
       ->check(CLI::IsMember({"table1", "table2", "table3", "table4", "table5"}));
-  app.add_option("--models", o->models, "folder of iresnet18.safetensors, iresnet18-w6a6.safetensors, ..: see what is listed as missing");
-  app.add_option("--data", o->data, "folder with lfw, calfw, cplfw, sllfw and ijbc below it");
+  app.add_option("--models", o->models, "folder of iresnet18.safetensors, iresnet18-w6a6.safetensors, ..: see what is listed as missing")
+      ->capture_default_str();
+  app.add_option("--data", o->data, "folder with lfw, calfw, cplfw, sllfw and ijbc below it")->capture_default_str();
   app.add_option("--out", o->out, "run directory")->capture_default_str();
-  app.add_flag("--synthetic", o->synthetic, "small networks on rendered faces instead, end to end");
+  auto* small = app.add_flag("--synthetic", o->synthetic, "small networks on rendered faces instead, end to end");
+  app.add_flag("--quick", o->quick, "the synthetic table at a size that only shows that everything runs")->needs(small);
   return [o](const Common& c) { return reproduce(*o, c); };
 });
 

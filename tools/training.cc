@@ -186,7 +186,7 @@ void fit(Model& network, const Model* teacher, const data::Dataset& set, const E
          const Checkpoint& checkpoint, const AfterStep& after_step) {
   Graph frozen = with_batch_statistics(network.graph), tracking = quant::with_running_ranges(frozen, recipe.ranges);
   if (recipe.clipped) frozen = quant::with_clipped_gradients(frozen), tracking = quant::with_clipped_gradients(tracking);
-  if (device_of(network) == Device::cpu)  // forms with kernels for the host only
+  if (device_of(network) == Device::cpu)  // forms that win on the host only
     for (Graph* g : {&frozen, &tracking}) *g = quant::with_norm_chains(recipe.exact ? *g : with_winograd(*g));
   auto optimiser = make_optimiser(network, recipe);
   const auto labels = data::labels(set);

@@ -1,13 +1,13 @@
 // gpu_bench [NETWORK...]: whole networks on the cuda device. A line each: images/s of inference, of a training step (classifier head, SGD)
 // and of an EKD step (teacher, w6a6 student, SGD), as they come and replayed, at batch 64 and 256, for each precision; pairs/s of IJB-C's
-// scores; median and spread of five repetitions. `gpu_bench --device` says which device there is, or what is missing. What the same
-// machine's PyTorch does: bench/cuda/pytorch.py.
+// scores; median and spread of five repetitions. Then integer layers and packed networks (integer.cc). `gpu_bench --device` says which
+// device there is, or what is missing. What the same machine's PyTorch does: bench/cuda/pytorch.py.
 #include <algorithm>
-#include <chrono>
 #include <cstdio>
-#include <functional>
 #include <vector>
 
+#include "bench/cuda/integer.h"
+#include "bench/cuda/timing.h"
 #include "engine/core/mode.h"
 #include "engine/core/rng.h"
 #include "engine/graph/rewrite.h"
@@ -23,28 +23,10 @@
 namespace vitrine::bench {
 namespace {
 
-using Step = std::function<void()>;
-
-constexpr int kRepetitions = 5;
-constexpr double kSeconds = 0.5;  // of a repetition, about
-
-double seconds_of(const Step& step, int times) {
-  const Backend& cuda = backend(Device::cuda);
-  cuda.sync();
-  const auto start = std::chrono::steady_clock::now();
-  for (int i = 0; i < times; ++i) step();
-  cuda.sync();
-  return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
-}
-
 void report(const std::string& what, int64_t items, const char* unit, const Step& step) {
-  seconds_of(step, 3);  // algorithms are chosen, memory is pooled
-  const int times = std::max(1, static_cast<int>(kSeconds / std::max(1e-6, seconds_of(step, 1))));
-  std::vector<double> rate;
-  for (int i = 0; i < kRepetitions; ++i) rate.push_back(static_cast<double>(items) * times / seconds_of(step, times));
-  std::sort(rate.begin(), rate.end());
-  std::printf("%-52s %10.1f %s/s  spread %4.1f%%  peak %7.1f MB\n", what.c_str(), rate[kRepetitions / 2], unit,
-              100 * (rate.back() - rate.front()) / rate[kRepetitions / 2], static_cast<double>(memory_use(Device::cuda).peak) / 1e6);
+  const Timing t = timing(step);
+  std::printf("%-52s %10.1f %s/s  spread %4.1f%%  peak %7.1f MB\n", what.c_str(), static_cast<double>(items) / t.seconds, unit,
+              100 * t.spread, static_cast<double>(memory_use(Device::cuda).peak) / 1e6);
   std::fflush(stdout);
 }
 
@@ -130,6 +112,8 @@ int run_all(std::vector<std::string> networks) {
           std::printf("%s b%d %s: %s\n", network.c_str(), static_cast<int>(batch), name(precision), e.what());
         }
       }
+  mode().precision = Mode::Precision::f32;
+  integer_rows(networks);
   return 0;
 }
 

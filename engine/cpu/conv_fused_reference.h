@@ -16,15 +16,15 @@ struct Scalar {
   static constexpr int lanes = 1;
   T r;
   using Mask = bool;
-  static Mask mask(int64_t count) { return count > 0; }
-  static Scalar load(const T* p, Mask) { return {*p}; }
-  static Scalar set(T v) { return {v}; }
-  static Scalar fma(Scalar a, Scalar b, Scalar c) { return {std::fma(a.r, b.r, c.r)}; }
-  static Scalar add(Scalar a, Scalar b) { return {a.r + b.r}; }
-  static Scalar sub(Scalar a, Scalar b) { return {a.r - b.r}; }
-  static Scalar mul(Scalar a, Scalar b) { return {a.r * b.r}; }
-  static Scalar if_positive(Scalar x, Scalar yes, Scalar no) { return x.r > 0 ? yes : no; }
-  void store(T* p, Mask) const { *p = r; }
+  VITRINE_HD static Mask mask(int64_t count) { return count > 0; }
+  VITRINE_HD static Scalar load(const T* p, Mask) { return {*p}; }
+  VITRINE_HD static Scalar set(T v) { return {v}; }
+  VITRINE_HD static Scalar fma(Scalar a, Scalar b, Scalar c) { return {std::fma(a.r, b.r, c.r)}; }
+  VITRINE_HD static Scalar add(Scalar a, Scalar b) { return {a.r + b.r}; }
+  VITRINE_HD static Scalar sub(Scalar a, Scalar b) { return {a.r - b.r}; }
+  VITRINE_HD static Scalar mul(Scalar a, Scalar b) { return {a.r * b.r}; }
+  VITRINE_HD static Scalar if_positive(Scalar x, Scalar yes, Scalar no) { return x.r > 0 ? yes : no; }
+  VITRINE_HD void store(T* p, Mask) const { *p = r; }
 };
 
 // Panels back to the weights of conv.h.

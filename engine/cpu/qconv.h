@@ -40,12 +40,16 @@ struct QPanel {
   }
 };
 
+// For each output its zero where q + zero fits into s8 for all of its codes, else 0. bits: 2 to 8, codes lie in
+// [-2^(bits-1), 2^(bits-1)). zero: o values or null (all 0), |zero| < 2^14. Of the shape only what describes the weights is read. Throws
+// Error where a code does not fit or a sum could leave i32 (255 * sum of |q + zero| >= 2^31).
+std::vector<int32_t> foldable_zeros(const ConvShape&, int bits, const int8_t* codes, const int32_t* zero);
+
 // Weights in the kernels' own layout, made once when a model is loaded.
 class QWeights {
  public:
   QWeights() = default;
-  // bits: 2 to 8, codes lie in [-2^(bits-1), 2^(bits-1)). zero: o values or null (all 0), |zero| < 2^14. Of the shape only what describes
-  // the weights is read. Throws Error where a code does not fit or a sum could leave i32 (255 * sum of |q + zero| >= 2^31).
+  // Arguments and errors are those of foldable_zeros().
   QWeights(const ConvShape&, int bits, const int8_t* codes, const int32_t* zero);
 
  private:

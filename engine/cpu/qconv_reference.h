@@ -1,34 +1,35 @@
-// The law of qconv.h as plain loops: what every fast kernel must equal bit for bit.
+// The law of qconv.h as plain loops: what every fast kernel must equal bit for bit. CUDA kernels call the epilogue as it stands here.
 #pragma once
 #include <cmath>
 #include <cstdint>
 #include <type_traits>
 
+#include "engine/core/host_device.h"
 #include "engine/core/parallel.h"
 #include "engine/cpu/qconv.h"
 
 namespace vitrine::cpu::reference {
 
-inline uint8_t quantize_code(float v, float scale, int32_t zero, int32_t max) {
-  const float level = std::fma(v, scale, static_cast<float>(zero));
+VITRINE_HD inline uint8_t quantize_code(float v, float scale, int32_t zero, int32_t max) {
+  const float level = ::fmaf(v, scale, static_cast<float>(zero));
   if (!(level > 0)) return 0;  // also NaN
-  return static_cast<uint8_t>(std::rint(level < static_cast<float>(max) ? level : static_cast<float>(max)));
+  return static_cast<uint8_t>(::rintf(level < static_cast<float>(max) ? level : static_cast<float>(max)));
 }
 
 // The steps from a sum to v; `at`: the element of y, of channel o.
-inline float epilogue(const QEpilogue& e, int32_t acc, int64_t o, int64_t at) {
-  float v = std::fma(static_cast<float>(acc), e.mult[o], e.add[o]);
+VITRINE_HD inline float epilogue(const QEpilogue& e, int32_t acc, int64_t o, int64_t at) {
+  float v = ::fmaf(static_cast<float>(acc), e.mult[o], e.add[o]);
   if (e.slope) v = v > 0 ? v : e.slope[o] * v;
-  if (e.residual) v = std::fma(static_cast<float>(e.residual[at] - e.residual_zero), e.residual_inv_scale, v);
-  if (e.post_mult) v = std::fma(v, e.post_mult[o], e.post_add[o]);
+  if (e.residual) v = ::fmaf(static_cast<float>(e.residual[at] - e.residual_zero), e.residual_inv_scale, v);
+  if (e.post_mult) v = ::fmaf(v, e.post_mult[o], e.post_add[o]);
   return v;
 }
 
-inline void store(const QEpilogue&, float v, int64_t, int64_t at, float* y) { y[at] = v; }
-inline void store(const QEpilogue& e, float v, int64_t o, int64_t at, uint8_t* y) {
+VITRINE_HD inline void store(const QEpilogue&, float v, int64_t, int64_t at, float* y) { y[at] = v; }
+VITRINE_HD inline void store(const QEpilogue& e, float v, int64_t o, int64_t at, uint8_t* y) {
   y[at] = quantize_code(v, e.out_scale, e.out_zero, e.out_max);
   if (!e.second) return;
-  const float w = std::fma(static_cast<float>(y[at] - e.out_zero), e.second_mult[o], e.second_add[o]);
+  const float w = ::fmaf(static_cast<float>(y[at] - e.out_zero), e.second_mult[o], e.second_add[o]);
   e.second[at] = quantize_code(w, e.second_scale, e.second_zero, e.second_max);
 }
 

@@ -16,12 +16,10 @@ bool bound_by_memory(const ConvShape& s) { return s.kh * s.kw == 1 && s.groups =
 
 }  // namespace
 
-QWeights::QWeights(const ConvShape& s, int bits, const int8_t* codes, const int32_t* zero)
-    : zero_(s.o + kQMaxBlocks * kQOutputs), tap_sum_(s.kh * s.kw * s.o) {
+std::vector<int32_t> foldable_zeros(const ConvShape& s, int bits, const int8_t* codes, const int32_t* zero) {
   CHECK(bits >= 2 && bits <= 8, "integer weights of ", bits, " bits, expected 2 to 8");
   const int64_t depth = s.kh * s.kw * s.group_in(), half = int64_t{1} << (bits - 1);
-  const bool packed = bits <= 6 && bound_by_memory(s);
-  std::vector<int8_t> folded(codes, codes + s.w_numel());
+  std::vector<int32_t> fold(s.o);
   for (int64_t o = 0; o < s.o; ++o) {
     const int8_t* q = codes + o * depth;
     const int64_t z = zero ? zero[o] : 0;
@@ -33,13 +31,25 @@ QWeights::QWeights(const ConvShape& s, int bits, const int8_t* codes, const int3
       most += 255 * std::abs(q[i] + z);
     }
     CHECK(most < int64_t{1} << 31, "the sums of output ", o, " of an integer layer can reach ", most, ", expected less than 2^31");
+    fold[o] = low < -128 || high > 127 ? 0 : static_cast<int32_t>(z);
+  }
+  return fold;
+}
+
+QWeights::QWeights(const ConvShape& s, int bits, const int8_t* codes, const int32_t* zero)
+    : zero_(s.o + kQMaxBlocks * kQOutputs), tap_sum_(s.kh * s.kw * s.o) {
+  const std::vector<int32_t> fold = foldable_zeros(s, bits, codes, zero);
+  const int64_t depth = s.kh * s.kw * s.group_in();
+  const bool packed = bits <= 6 && bound_by_memory(s);
+  std::vector<int8_t> folded(codes, codes + s.w_numel());
+  for (int64_t o = 0; o < s.o; ++o) {
     // What is moved from the zero to the codes: all of it, if they stay in s8, or what makes them unsigned.
-    const int64_t moved = packed ? half : low < -128 || high > 127 ? 0 : z;
+    const int32_t moved = packed ? 1 << (bits - 1) : fold[o];
     for (int64_t i = 0; i < depth; ++i) {
-      folded[o * depth + i] = static_cast<int8_t>(q[i] + moved);
-      tap_sum_[i / s.group_in() * s.o + o] += static_cast<int32_t>(q[i] + moved);
+      folded[o * depth + i] = static_cast<int8_t>(codes[o * depth + i] + moved);
+      tap_sum_[i / s.group_in() * s.o + o] += codes[o * depth + i] + moved;
     }
-    zero_[o] = static_cast<int32_t>(z - moved);
+    zero_[o] = (zero ? zero[o] : 0) - moved;
   }
   is_depthwise(s) ? pack_depthwise(s, folded.data()) : pack_dense(s, folded.data());
   if (packed) pack_planes(bits);

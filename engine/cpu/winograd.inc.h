@@ -1,9 +1,11 @@
 // The elementwise arithmetic of fused convolutions and of Winograd's F(4x4, 3x3), written once over a vector type V of elements T: the
-// instruction sets' kernels and the plain loops include it. In an anonymous namespace and free of the C++ library, see kernels.inc.h.
+// instruction sets' kernels, the plain loops and the CUDA kernels include it. In an anonymous namespace and free of the C++ library, see
+// kernels.inc.h.
 //
 // F(4x4, 3x3) after Lavin & Gray (CVPR 2016), with the points 0, a, -a, b, -b, infinity for a = 5/8, b = 3/2: all coefficients of both
 // transforms are exact in f32, and the error is a third of what the usual points 1 and 2 give.
 #pragma once
+#include "engine/core/host_device.h"
 #include "engine/cpu/kernels.h"
 
 namespace vitrine::cpu {
@@ -12,7 +14,15 @@ namespace {
 constexpr float kA = 0.625f, kB = 1.5f;
 constexpr int kPatch = 6, kOut = 4, kPlanes = kPatch * kPatch;
 
-#define INLINE inline __attribute__((always_inline))
+#define INLINE VITRINE_HD inline __attribute__((always_inline))
+#define PRAGMA(text) _Pragma(#text)
+#if defined(__CUDA_ARCH__)
+#define UNROLL(n) PRAGMA(unroll n)
+#elif defined(__CUDACC__)
+#define UNROLL(n)
+#else
+#define UNROLL(n) PRAGMA(GCC unroll n)
+#endif
 
 template <class V, class T, class Mask>
 INLINE V finished(const Finish<T>& f, V y, int64_t c, const T* at, Mask m) {
@@ -79,16 +89,16 @@ template <class V, class T>
 INLINE void input_at(const WinogradInput<T>& t, int64_t c, typename V::Mask m) {
   V rows[kPatch][kPatch];
   for (int r = 0; r < kPatch; ++r) {
-#pragma GCC unroll 6
+    UNROLL(6)
     for (int k = 0; k < kPatch; ++k) rows[r][k] = V::load(t.x + r * t.x_row + k * t.x_pixel + c, m);
     to_points(rows[r]);
   }
   for (int k = 0; k < kPatch; ++k) {
     V column[kPatch];
-#pragma GCC unroll 6
+    UNROLL(6)
     for (int r = 0; r < kPatch; ++r) column[r] = rows[r][k];
     to_points(column);
-#pragma GCC unroll 6
+    UNROLL(6)
     for (int r = 0; r < kPatch; ++r) column[r].store(t.v + (r * kPatch + k) * t.v_plane + c, m);
   }
 }
@@ -98,16 +108,16 @@ INLINE void gradient_at(const WinogradGradient<T>& t, int64_t c, typename V::Mas
   V rows[kOut][kPatch];
   for (int r = 0; r < kOut; ++r) {
     V g[kOut];
-#pragma GCC unroll 4
+    UNROLL(4)
     for (int k = 0; k < kOut; ++k) g[k] = V::load(t.x + r * t.x_row + k * t.x_pixel + c, m);
     to_powers(g, rows[r]);
   }
   for (int k = 0; k < kPatch; ++k) {
     V column[kOut], z[kPatch];
-#pragma GCC unroll 4
+    UNROLL(4)
     for (int r = 0; r < kOut; ++r) column[r] = rows[r][k];
     to_powers(column, z);
-#pragma GCC unroll 6
+    UNROLL(6)
     for (int r = 0; r < kPatch; ++r) z[r].store(t.v + (r * kPatch + k) * t.v_plane + c, m);
   }
 }
@@ -117,16 +127,16 @@ INLINE void output_at(const WinogradOutput<T>& t, int64_t c, typename V::Mask m)
   const int64_t height = Whole ? kOut : t.rows, width = Whole ? kOut : t.cols;
   V rows[kPatch][kPatch];
   for (int r = 0; r < kPatch; ++r) {
-#pragma GCC unroll 6
+    UNROLL(6)
     for (int k = 0; k < kPatch; ++k) rows[r][k] = V::load(t.m + (r * kPatch + k) * t.m_plane + c, m);
     from_points(rows[r]);
   }
   for (int k = 0; k < width; ++k) {
     V column[kPatch];
-#pragma GCC unroll 6
+    UNROLL(6)
     for (int r = 0; r < kPatch; ++r) column[r] = rows[r][k];
     from_points(column);
-#pragma GCC unroll 4
+    UNROLL(4)
     for (int r = 0; r < height; ++r) {
       T* at = t.y + r * t.y_row + k * t.y_pixel + c;
       finished(*t.finish, column[r], c, at, m).store(at, m);
@@ -150,6 +160,8 @@ void winograd_output(const WinogradOutput<T>& t) {
 }
 
 #undef INLINE
+#undef UNROLL
+#undef PRAGMA
 
 }  // namespace
 }  // namespace vitrine::cpu

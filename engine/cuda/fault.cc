@@ -24,6 +24,7 @@ void throw_faults() {
   const Fault found = *fault();
   if (found.what == Fault::none) return;
   fault()->what = Fault::none;
+  CHECK(found.what != Fault::range, "range of codes: expected finite ends round 0");
   throw Error(cat(text(found.what), found.value, ": expected 0 to ", found.limit - 1));
 }
 

@@ -21,7 +21,7 @@
   X(cudnnSetConvolution2dDescriptor) X(cudnnSetConvolutionGroupCount) X(cudnnSetConvolutionMathType)                           \
   X(cudnnGetConvolutionForwardAlgorithm_v7) X(cudnnGetConvolutionBackwardDataAlgorithm_v7)                                     \
   X(cudnnGetConvolutionBackwardFilterAlgorithm_v7) X(cudnnConvolutionForward) X(cudnnConvolutionBackwardData)                  \
-  X(cudnnConvolutionBackwardFilter)
+  X(cudnnConvolutionBackwardFilter) X(cudnnGetConvolutionForwardWorkspaceSize)
 // clang-format on
 #define CUBLAS_FUNCTIONS(X) X(cublasCreate_v2) X(cublasSetStream_v2) X(cublasSetWorkspace_v2) X(cublasGetVersion_v2)
 
@@ -130,19 +130,23 @@ struct Plan {
   bool usable = false;
 };
 
-void describe(Plan& plan, const ConvProblem& p, Mode::Precision precision) {
-  const cudnnDataType_t type = precision == Mode::Precision::bf16 ? CUDNN_DATA_BFLOAT16 : CUDNN_DATA_FLOAT;
+struct Types {
+  cudnnDataType_t x, y, sums;  // w like x
+  cudnnMathType_t math;
+};
+
+void describe(Plan& plan, const ConvProblem& p, const Types& t) {
   CUDNN_CHECK(cudnnCreateTensorDescriptor(&plan.x));
   CUDNN_CHECK(cudnnCreateTensorDescriptor(&plan.y));
   CUDNN_CHECK(cudnnCreateFilterDescriptor(&plan.w));
   CUDNN_CHECK(cudnnCreateConvolutionDescriptor(&plan.conv));
-  CUDNN_CHECK(cudnnSetTensor4dDescriptor(plan.x, CUDNN_TENSOR_NHWC, type, p.n, p.c, p.h, p.w));
-  CUDNN_CHECK(cudnnSetTensor4dDescriptor(plan.y, CUDNN_TENSOR_NHWC, type, p.n, p.o, p.oh, p.ow));
-  CUDNN_CHECK(cudnnSetFilter4dDescriptor(plan.w, type, CUDNN_TENSOR_NHWC, p.o, p.c / p.groups, p.kh, p.kw));
+  CUDNN_CHECK(cudnnSetTensor4dDescriptor(plan.x, CUDNN_TENSOR_NHWC, t.x, p.n, p.c, p.h, p.w));
+  CUDNN_CHECK(cudnnSetTensor4dDescriptor(plan.y, CUDNN_TENSOR_NHWC, t.y, p.n, p.o, p.oh, p.ow));
+  CUDNN_CHECK(cudnnSetFilter4dDescriptor(plan.w, t.x, CUDNN_TENSOR_NHWC, p.o, p.c / p.groups, p.kh, p.kw));
   CUDNN_CHECK(cudnnSetConvolution2dDescriptor(plan.conv, p.pad_h, p.pad_w, p.stride_h, p.stride_w, p.dilation_h, p.dilation_w,
-                                              CUDNN_CROSS_CORRELATION, CUDNN_DATA_FLOAT));
+                                              CUDNN_CROSS_CORRELATION, t.sums));
   CUDNN_CHECK(cudnnSetConvolutionGroupCount(plan.conv, p.groups));
-  CUDNN_CHECK(cudnnSetConvolutionMathType(plan.conv, precision == Mode::Precision::f32 ? CUDNN_FMA_MATH : CUDNN_DEFAULT_MATH));
+  CUDNN_CHECK(cudnnSetConvolutionMathType(plan.conv, t.math));
 }
 
 // The first of the heuristic's candidates, fastest first, that is deterministic and keeps to the precision.
@@ -161,7 +165,8 @@ Plan make_plan(const ConvProblem& p, Mode::Precision precision) {
   constexpr int kMost = 16;
   const Cudnn& c = cudnn();
   Plan plan;
-  describe(plan, p, precision);
+  const cudnnDataType_t type = precision == Mode::Precision::bf16 ? CUDNN_DATA_BFLOAT16 : CUDNN_DATA_FLOAT;
+  describe(plan, p, {type, type, CUDNN_DATA_FLOAT, precision == Mode::Precision::f32 ? CUDNN_FMA_MATH : CUDNN_DEFAULT_MATH});
   int count = 0;
   if (p.direction == Direction::forward) {
     cudnnConvolutionFwdAlgoPerf_t found[kMost];
@@ -212,6 +217,30 @@ bool cudnn_conv(const ConvProblem& p, void* x, void* w, void* y) {
   if (status / 1000 == CUDNN_STATUS_NOT_SUPPORTED / 1000) plan.usable = false;  // found out late; our own kernel from now on
   if (plan.usable) cudnn_check(status, "convolution");
   return plan.usable;
+}
+
+// cuDNN's one algorithm for int8 in N,H,W,C.
+bool cudnn_conv_int8(const ConvProblem& p, void* x, void* w, void* y) {
+  if (!cudnn().why.empty()) return false;
+  static auto* plans = new std::map<ConvProblem, Plan>;
+  auto [it, is_new] = plans->try_emplace(p);
+  Plan& plan = it->second;
+  if (is_new) {
+    describe(plan, p, {CUDNN_DATA_INT8, CUDNN_DATA_FLOAT, CUDNN_DATA_INT32, CUDNN_TENSOR_OP_MATH});
+    plan.algorithm = CUDNN_CONVOLUTION_FWD_ALGO_IMPLICIT_PRECOMP_GEMM;
+    plan.usable = cudnn().cudnnGetConvolutionForwardWorkspaceSize(cudnn().handle, plan.x, plan.w, plan.conv, plan.y,
+                                                                  CUDNN_CONVOLUTION_FWD_ALGO_IMPLICIT_PRECOMP_GEMM,
+                                                                  &plan.workspace) == CUDNN_STATUS_SUCCESS;
+  }
+  return plan.usable && execute(plan, Direction::forward, x, w, y) == CUDNN_STATUS_SUCCESS;
+}
+
+bool cublas_matmul_int8(int64_t m, int64_t n, int64_t k, const void* a, const void* b, void* c) {
+  if (!cublas().why.empty()) return false;
+  const int32_t one = 1, zero = 0;
+  auto i = [](int64_t v) { return static_cast<int>(v); };
+  return cublas().cublasGemmEx(cublas().handle, CUBLAS_OP_T, CUBLAS_OP_N, i(n), i(m), i(k), &one, b, CUDA_R_8I, i(k), a, CUDA_R_8I, i(k),
+                               &zero, c, CUDA_R_32I, i(n), CUBLAS_COMPUTE_32I, CUBLAS_GEMM_DEFAULT) == CUBLAS_STATUS_SUCCESS;
 }
 
 // Row-major c = op(a) op(b) is column-major c^T = op(b)^T op(a)^T on the same bytes.

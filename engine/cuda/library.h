@@ -20,6 +20,11 @@ struct ConvProblem {
 // f32, or bf16 where that is the precision (Mode).
 bool cudnn_conv(const ConvProblem&, void* x, void* w, void* y);
 
+// Opponents of our integer layers, for benchmarks: s8 inputs, exact sums as i32 or f32, no zero points and no epilogue. False where the
+// library does not take the shape.
+bool cublas_matmul_int8(int64_t m, int64_t n, int64_t k, const void* a, const void* b, void* c);  // c[m][n] = a[m][k] * b[n][k]
+bool cudnn_conv_int8(const ConvProblem&, void* x, void* w, void* y);
+
 std::string libraries();  // "cuDNN 9.13.0, cuBLAS 13.0.0.19", or which of them is not there and why
 
 }  // namespace vitrine::cuda

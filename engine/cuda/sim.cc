@@ -265,6 +265,12 @@ void block_barrier(const char* file, int line) {
   wait_as(Fiber::at_block_barrier);
 }
 
+void warp_barrier(uint32_t mask) {
+  CHECK(mask >> lane() & 1, "lane ", lane(), " takes part in a warp's barrier whose mask ", mask, " does not name it");
+  block().running->mask = mask;
+  wait_as(Fiber::at_meeting);
+}
+
 uint64_t meet(uint32_t mask, uint64_t mine, int from) {
   Block& b = block();
   Fiber& f = *b.running;
@@ -382,6 +388,8 @@ Fault* fault() {
 // No library runs on simulated CUDA.
 bool cublas_matmul(int64_t, int64_t, int64_t, const float*, bool, const float*, bool, float*) { return false; }
 bool cudnn_conv(const ConvProblem&, void*, void*, void*) { return false; }
+bool cublas_matmul_int8(int64_t, int64_t, int64_t, const void*, const void*, void*) { return false; }
+bool cudnn_conv_int8(const ConvProblem&, void*, void*, void*) { return false; }
 std::string libraries() { return "our own kernels"; }
 
 }  // namespace vitrine::cuda

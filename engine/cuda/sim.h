@@ -34,6 +34,7 @@ void launch_by_value(const char* name, dim3 grid, dim3 block, Kernel kernel, Arg
   launch(name, grid, block, [=] { kernel(args...); });  // by value: a recorded launch comes later
 }
 void block_barrier(const char* file, int line);
+void warp_barrier(uint32_t mask);
 // All lanes of `mask` meet; each puts in `mine` and gets what lane `from` put in. from < 0: the or of all.
 uint64_t meet(uint32_t mask, uint64_t mine, int from);
 int lane();
@@ -55,6 +56,7 @@ T shuffle(uint32_t mask, T v, int from) {
 #define blockDim (::vitrine::cuda::sim::here.block_dim)
 #define gridDim (::vitrine::cuda::sim::here.grid_dim)
 #define __syncthreads() ::vitrine::cuda::sim::block_barrier(__FILE__, __LINE__)
+#define __syncwarp() ::vitrine::cuda::sim::warp_barrier(0xffffffffu)
 #define LAUNCH(kernel, grid, block, ...) ::vitrine::cuda::sim::launch_by_value(#kernel, grid, block, kernel __VA_OPT__(, ) __VA_ARGS__)
 
 template <class T>

@@ -22,14 +22,14 @@ Metas infer_dots(const Metas& in, Attrs*) {
   return {{{in[1].shape[0]}, Dtype::f64}};
 }
 
-const OpDef& pool_op = define<PoolAttrs>({.name = "pool_faces", .infer = infer_pool});
+const OpDef& pool_op = define<PoolFacesAttrs>({.name = "pool_faces", .infer = infer_pool});
 const OpDef& dots_op = define({.name = "pair_dots", .infer = infer_dots});
 
 }  // namespace
 
 Tensor pool_faces(const Tensor& features, const Tensor& scores, const Tensor& faces, const Tensor& media, const Tensor& templates,
-                  const PoolAttrs& attrs) {
-  return apply1(pool_op, std::make_shared<PoolAttrs>(attrs), {features, scores, faces, media, templates});
+                  const PoolFacesAttrs& attrs) {
+  return apply1(pool_op, std::make_shared<PoolFacesAttrs>(attrs), {features, scores, faces, media, templates});
 }
 
 Tensor pair_dots(const Tensor& rows, const Tensor& pairs) { return apply1(dots_op, {}, {rows, pairs}); }

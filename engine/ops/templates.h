@@ -4,7 +4,7 @@
 
 namespace vitrine {
 
-struct PoolAttrs : Attrs {
+struct PoolFacesAttrs : Attrs {
   int64_t keep_norm = 1, detector = 1;
   void visit(AttrVisitor& v) override { v("keep_norm", keep_norm), v("detector", detector); }
 };
@@ -14,7 +14,7 @@ struct PoolAttrs : Attrs {
 // -> f64 [t, dim], sums over media of the mean of the medium's features, each first divided by its length (unless keep_norm) and multiplied
 // by its score (detector).
 Tensor pool_faces(const Tensor& features, const Tensor& scores, const Tensor& faces, const Tensor& media, const Tensor& templates,
-                  const PoolAttrs&);
+                  const PoolFacesAttrs&);
 
 // rows f64 [n, dim], pairs i32 [p, 2] -> f64 [p]: dot products of pairs of rows, in the order of core/chains.h.
 Tensor pair_dots(const Tensor& rows, const Tensor& pairs);

@@ -22,7 +22,7 @@ float length_of(const float* x, int64_t n) {
 }
 
 KernelFor pool_kernel("pool_faces", Device::cpu, [](const Call& c) {
-  auto& a = c.as<PoolAttrs>();
+  auto& a = c.as<PoolFacesAttrs>();
   const int64_t dim = c.in[0].shape()[1];
   const float *x = c.in[0].data<float>(), *score = c.in[1].data<float>();
   const int64_t* face = checked_list(c.in[2], c.in[0].shape()[0] - 1, "face");

@@ -11,7 +11,7 @@ using cuda::checked, cuda::each, cuda::Fault, cuda::ptr;
 
 // A thread for each number of each template.
 void pool(const Call& c) {
-  auto& a = c.as<PoolAttrs>();
+  auto& a = c.as<PoolFacesAttrs>();
   const bool keep_norm = a.keep_norm, detector = a.detector;
   const int64_t rows = c.in[0].shape()[0], dim = c.in[0].shape()[1], faces = c.in[2].numel(), media = c.in[3].numel();
   const float *x = ptr<float>(c.in[0]), *score = ptr<float>(c.in[1]);

@@ -5,6 +5,7 @@
 
 #include "engine/ops.h"
 #include "engine/ops/batch_norm.h"
+#include "engine/ops/concat.h"
 #include "engine/ops/elementwise.h"
 #include "engine/ops/reduce.h"
 #include "nn/io/bytes.h"
@@ -188,6 +189,7 @@ class Exporter {
 
   void reshape(const GraphNode& n) {
     const Shape &from = shape(n.in[0]), &to = shape(n.out[0]);
+    if (from.rank() + to.rank() == 9) return regroup(n);
     CHECK(from.rank() >= 2 && to.rank() == 2 && from[0] == to[0], "onnx: node ", at_, ": reshape from ", from, " to ", to,
           ", expected [N,-1]");
     std::string x = computed(n.in[0]), y = fresh(n.out[0]);
@@ -195,6 +197,18 @@ class Exporter {
       flat_[n.out[0]] = n.in[0];
     else
       set(node("Flatten", {x}, y), "axis", int64_t{1});
+  }
+  // Channels N,H,W,C seen as groups N,H,W,G,C, or back.
+  void regroup(const GraphNode& n) {
+    const Shape &from = shape(n.in[0]), &to = shape(n.out[0]);
+    CHECK(Shape(from.begin(), from.begin() + 3) == Shape(to.begin(), to.begin() + 3), "onnx: node ", at_, ": reshape from ", from, " to ",
+          to, ", expected batch and pixels to stay");
+    std::vector<int64_t> target{0};
+    target.insert(target.end(), to.begin() + 3, to.end());
+    target.insert(target.end(), {to[1], to[2]});
+    const std::string x = computed(n.in[0]), name = unique(cat("shape", at_));
+    encode(Tensor::from({static_cast<int64_t>(target.size())}, target), name, out_->add_initializer());
+    node("Reshape", {x, name}, fresh(n.out[0]));
   }
 
   void batch_norm(const GraphNode& n) {
@@ -228,6 +242,33 @@ class Exporter {
     return initializer(id, t.shape()[0] == 1 ? t.view({t.shape()[1], t.shape()[2], t.shape()[3]}) : t);
   }
 
+  // Our axis in ONNX's order.
+  static int64_t onnx_axis(int64_t axis, const Shape& s) { return s.rank() == 4 ? kToNhwc[static_cast<int>(axis)] : axis; }
+
+  void concat(const GraphNode& n) {
+    std::vector<std::string> in;
+    for (Id id : n.in) in.push_back(computed(id));
+    set(node("Concat", in, fresh(n.out[0])), "axis", onnx_axis(static_cast<ConcatAttrs&>(*n.attrs).axis, shape(n.out[0])));
+  }
+
+  void slice(const GraphNode& n) {
+    auto& a = static_cast<SliceAttrs&>(*n.attrs);
+    std::vector<std::string> in{computed(n.in[0])};
+    for (auto [what, v] : {std::pair("begin", a.begin), std::pair("end", a.end), std::pair("axis", onnx_axis(a.axis, shape(n.in[0])))}) {
+      in.push_back(unique(cat("slice", at_, ".", what)));
+      encode(Tensor::from({1}, std::vector<int64_t>{v}), in.back(), out_->add_initializer());
+    }
+    node("Slice", in, fresh(n.out[0]));
+  }
+
+  void max_pool(const GraphNode& n) {
+    auto& a = static_cast<PoolAttrs&>(*n.attrs);
+    auto* pool = node("MaxPool", {computed(n.in[0])}, fresh(n.out[0]));
+    set(pool, "kernel_shape", {a.kernel_h, a.kernel_w});
+    set(pool, "pads", {a.pad_h, a.pad_w, a.pad_h, a.pad_w});
+    set(pool, "strides", {a.stride_h, a.stride_w});
+  }
+
   void relu(const GraphNode& n) { node("Relu", {computed(n.in[0])}, fresh(n.out[0])); }
   void sigmoid(const GraphNode& n) { node("Sigmoid", {computed(n.in[0])}, fresh(n.out[0])); }
 
@@ -239,12 +280,15 @@ class Exporter {
     node(adds ? "Add" : "Mul", {computed(n.in[0]), name}, fresh(n.out[0]));
   }
 
-  // Our transpose seen through the two layouts: NCHW -> NHWC, order, NHWC -> NCHW.
+  // Our transpose seen through the two layouts: NCHW -> NHWC, order, NHWC -> NCHW; or the same of channels in groups.
   void transpose_node(const GraphNode& n) {
     const Shape& order = static_cast<ShapeAttrs&>(*n.attrs).shape;
+    const bool grouped = order.rank() == 5;
+    CHECK((order.rank() == 4 || grouped) && order[0] == 0, "onnx: node ", at_, ": transpose ", order,
+          ", expected an image whose batch stays first");
     std::vector<int64_t> perm;
-    for (int64_t axis : kToNchw) perm.push_back(order.rank() == 4 ? kToNhwc[static_cast<int>(order[static_cast<int>(axis)])] : 0);
-    CHECK(order.rank() == 4 && perm[0] == 0, "onnx: node ", at_, ": transpose ", order, ", expected an image whose batch stays first");
+    for (int64_t axis : grouped ? kGroupedToNhwc : kToNchw)
+      perm.push_back((grouped ? kGroupedToNhwc : kToNhwc)[static_cast<int>(order[static_cast<int>(axis)])]);
     set(node("Transpose", {computed(n.in[0])}, fresh(n.out[0])), "perm", perm);
   }
 
@@ -278,11 +322,12 @@ class Exporter {
 
 const std::map<std::string, Exporter::Rule>& Exporter::rules() {
   static const std::map<std::string, Rule> table = {
-      {"add", &Exporter::binary},    {"add_scalar", &Exporter::scalar}, {"batch_norm", &Exporter::batch_norm},
-      {"conv2d", &Exporter::conv2d}, {"div", &Exporter::binary},        {"matmul", &Exporter::matmul},
-      {"mul", &Exporter::binary},    {"mul_scalar", &Exporter::scalar}, {"prelu", &Exporter::prelu},
-      {"relu", &Exporter::relu},     {"reshape", &Exporter::reshape},   {"sigmoid", &Exporter::sigmoid},
-      {"sub", &Exporter::binary},    {"sum", &Exporter::sum},           {"transpose", &Exporter::transpose_node},
+      {"add", &Exporter::binary},        {"add_scalar", &Exporter::scalar}, {"batch_norm", &Exporter::batch_norm},
+      {"concat", &Exporter::concat},     {"conv2d", &Exporter::conv2d},     {"div", &Exporter::binary},
+      {"matmul", &Exporter::matmul},     {"max_pool", &Exporter::max_pool}, {"mul", &Exporter::binary},
+      {"mul_scalar", &Exporter::scalar}, {"prelu", &Exporter::prelu},       {"relu", &Exporter::relu},
+      {"reshape", &Exporter::reshape},   {"sigmoid", &Exporter::sigmoid},   {"slice", &Exporter::slice},
+      {"sub", &Exporter::binary},        {"sum", &Exporter::sum},           {"transpose", &Exporter::transpose_node},
   };
   return table;
 }

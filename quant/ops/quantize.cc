@@ -72,8 +72,7 @@ void verify_finite(const Tensor& t, const char* what) {
 Grid grid_of(const Tensor& range, int64_t bits) {
   const float lo = range.data<float>()[0], hi = range.data<float>()[1];
   CHECK(lo <= 0 && hi >= 0 && std::isfinite(hi - lo), "range [", lo, ",", hi, "]: expected finite ends round 0");
-  const QuantParams p = quant_params(lo, hi, bits);
-  return {p.scale, static_cast<int32_t>(p.high + 1 - p.zp), static_cast<int32_t>(p.high - p.low)};
+  return grid_of(quant_params(lo, hi, bits));
 }
 
 Tensor quantize(const Tensor& x, const Tensor& range, int64_t bits) { return apply1(quantize_op, with_bits(bits), {x, range}); }

@@ -9,6 +9,9 @@ struct Grid {
   float scale;  // levels per unit
   int32_t zero, max;
 };
+VITRINE_HD inline Grid grid_of(const QuantParams& p) {
+  return {p.scale, static_cast<int32_t>(p.high + 1 - p.zp), static_cast<int32_t>(p.high - p.low)};
+}
 Grid grid_of(const Tensor& range, int64_t bits);  // Error if the range is not finite or does not contain 0
 
 Tensor quantize(const Tensor& x, const Tensor& range, int64_t bits);                     // f32 -> u8: the codes of fake_quant, NaN to 0

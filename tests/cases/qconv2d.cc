@@ -86,6 +86,9 @@ AddLayer residual("w6a6, residual, second", {{1, 5, 6, 16}, {16, 1, 1, 16}, 6, a
 AddLayer floats("w7a3, floats out", {{2, 4, 4, 9}, {10, 3, 3, 9}, 7, attrs(Conv2dAttrs(1, 0), 3, 0, 0, 5)});
 AddLayer matrix("w3a8, matrix", {{3, 70}, {11, 70}, 3, attrs(Conv2dAttrs(), 8, 0)});
 AddLayer small("w2a2, matrix with codes out", {{5, 33}, {7, 33}, 2, attrs(Conv2dAttrs(), 2, 2, 1)});
+AddLayer many("w8a6, many pixels of whole units", {{1, 19, 17, 32}, {70, 3, 3, 32}, 8, attrs(Conv2dAttrs(1, 2, 1, 2), 6, 8, 1)});
+AddLayer wide_groups("w4a8, wide groups", {{2, 6, 5, 32}, {40, 3, 3, 16}, 4, attrs(Conv2dAttrs(2, 1, 2), 8, 5, 0, 8)});
+AddLayer deep("w6a6, deep matrix", {{3, 700}, {9, 700}, 6, attrs(Conv2dAttrs(), 6, 6, 0, 6, 1, 6)});
 AddLayer none("empty batch", {{0, 5, 5, 4}, {4, 3, 3, 4}, 8, attrs(Conv2dAttrs(1, 1), 8, 8)});
 
 Inputs with_range(Shape s, double low, double high) {

@@ -14,7 +14,7 @@ Tensors faces(Maker& m) {
   return {x, m.uniform({6}, 0.1, 1).to(Dtype::f32), list({4, 0, 2, 1, 3}), list({0, 1, 3, 5}), list({0, 2, 2, 3})};
 }
 Tensors pooled(const Tensors& x, int64_t keep_norm, int64_t detector) {
-  PoolAttrs a;
+  PoolFacesAttrs a;
   a.keep_norm = keep_norm, a.detector = detector;
   return {pool_faces(x[0], x[1], x[2], x[3], x[4], a)};
 }

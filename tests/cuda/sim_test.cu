@@ -46,6 +46,18 @@ TEST(Sim, SharedMemoryIsSeenByAllBehindABarrierAndNotBefore) {
   EXPECT_TRUE(stale) << "a missing barrier went unnoticed";
 }
 
+__global__ void neighbours_kernel(int64_t* y) {
+  __shared__ int64_t mine[64];
+  mine[threadIdx.x] = threadIdx.x;
+  __syncwarp();
+  y[threadIdx.x] = mine[threadIdx.x ^ 31];
+}
+TEST(Sim, AWarpMeetsAtItsOwnBarrier) {
+  Tensor y = list(64);
+  LAUNCH(neighbours_kernel, 1, 64, ptr<int64_t>(y));
+  for (int64_t i = 0; i < 64; ++i) EXPECT_EQ(y.values<int64_t>()[i], i ^ 31);
+}
+
 __global__ void lanes_kernel(int64_t* y) {
   const int i = static_cast<int>(threadIdx.x);
   y[i] = __shfl_xor_sync(0xffffffffu, i, 5) + 100 * __shfl_sync(0xffffffffu, i, 3) + 100000 * int64_t{__any_sync(0xffffffffu, i == 40)};

@@ -5,6 +5,7 @@
 
 #include <algorithm>
 #include <filesystem>
+#include <fstream>
 
 #include "data/align.h"
 #include "data/bin_set.h"
@@ -142,6 +143,46 @@ std::string small_records(bool identities) {
     out.finish();
   });
 }
+
+// CFP as distributed, of 22 files, in which one may be replaced.
+class CfpFolder {
+ public:
+  explicit CfpFolder(const std::string& name) : root_(std::filesystem::temp_directory_path() / cat("vitrine_fuzz_", name, getpid())) {
+    put("Pair_list_F.txt", paths());
+    for (int fold = 1; fold <= 10; ++fold) {
+      put(cat("Split/FF/", fold < 10 ? "0" : "", fold, "/same.txt"), split(fold, true));
+      put(cat("Split/FF/", fold < 10 ? "0" : "", fold, "/diff.txt"), split(fold, false));
+    }
+  }
+  ~CfpFolder() { std::filesystem::remove_all(root_); }
+  static std::string paths() {
+    std::string text;
+    for (int i = 1; i <= 40; ++i) text += cat(i, " ../Data/", (i + 1) / 2, "/", i, ".jpg\r\n");
+    return text;
+  }
+  static std::string split(int fold, bool same) {
+    const int first = 4 * fold - 3, step = same ? 1 : 2;
+    return cat(first, ",", first + step, "\n", first + 3 - step, ",", first + 3, "\n");
+  }
+  void read_with(const std::string& file, const std::string& text, const std::string& good) {
+    put(file, text);
+    try {
+      eval::read_cfp(root_.string(), eval::CfpKind::kFrontalFrontal);
+    } catch (...) {
+      put(file, good);
+      throw;
+    }
+    put(file, good);
+  }
+
+ private:
+  void put(const std::string& file, const std::string& text) {
+    const auto path = root_ / "Protocol" / file;
+    std::filesystem::create_directories(path.parent_path());
+    std::ofstream(path, std::ios::binary) << text;
+  }
+  const std::filesystem::path root_;
+};
 
 void read_records(const std::string& bytes) {
   MemoryFile file(bytes);
@@ -305,6 +346,11 @@ std::vector<Target> make_targets() {
        {read_file(golden("eval/pairs.txt")), read_file(golden("eval/pair_SLLFW_mini.txt")), read_file(golden("eval/pairs_CALFW_mini.txt")),
         cplfw_list()},
        [](const std::string& s) { eval::parse_pairs(s, "fuzz"); });
+  for (auto& [name, file, good] : {std::tuple("cfp_paths", "Pair_list_F.txt", CfpFolder::paths()),
+                                   std::tuple("cfp_split", "Split/FF/01/same.txt", CfpFolder::split(1, true))}) {
+    const auto folder = std::make_shared<CfpFolder>(name);
+    text(name, {good}, [=, file = std::string(file), good = good](const std::string& s) { folder->read_with(file, s, good); });
+  }
   const char* ids = "1.jpg 7 100\n2.jpg 7 -200\r\n3.jpg 9 200\n";
   const char* points =
       "1.jpg 46.06 62.026 87.785 60.323 68.851 77.656 52.162 99.875 86.45 98.648 0.59\n2.jpg 1 2 3 4 5 6 7 8 9 10 1\n"
@@ -312,7 +358,7 @@ std::vector<Target> make_targets() {
   text("ijb_ids", {ids}, [=](const std::string& s) { eval::read_faces(MemoryFile(s).path, MemoryFile(points).path); });
   text("ijb_points", {points}, [=](const std::string& s) { eval::read_faces(MemoryFile(ids).path, MemoryFile(s).path); });
   const auto faces = std::make_shared<eval::FaceList>(eval::read_faces(MemoryFile(ids).path, MemoryFile(points).path));
-  text("ijb_pairs", {"7 9 1\n9 7 0\r\n7\t7 1\n\n9 9 0\n"},
+  text("ijb_pairs", {"7 9 0\n9 7 0\r\n7\t7 1\n\n9 9 1\n"},
        [=](const std::string& s) { eval::read_template_pairs(MemoryFile(s).path, *faces); });
   text("ijb_gallery", {"TEMPLATE_ID,SUBJECT_ID,FILENAME\n7,500,a.jpg\n7,500,b.jpg\n\"9\",501,c.jpg\n"},
        [=](const std::string& s) { eval::read_enrolment(MemoryFile(s).path, *faces); });

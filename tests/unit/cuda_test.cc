@@ -2,6 +2,7 @@
 // same kernels run. Skipped, and counted, where there is no device.
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <cmath>
 #include <map>
 #include <set>
@@ -10,6 +11,8 @@
 #include "engine/core/queue.h"
 #include "engine/core/rng.h"
 #include "engine/ops.h"
+#include "quant/ops/qconv2d_cuda.h"
+#include "quant/ops/quantize.h"
 #include "tests/case.h"
 #include "tests/cuda.h"
 
@@ -17,23 +20,6 @@ namespace vitrine {
 namespace {
 
 constexpr uint64_t kSeed = 7;
-
-// Operators without a kernel on cuda, each with the reason. All others must have one.
-constexpr const char* kFusion = "a fusion of equal meaning that passes put in for the cpu alone; the device runs its parts";
-constexpr const char* kPacked = "packed models run on the cpu";
-const std::map<std::string, const char*> kCpuOnly = {
-    {"batch_norm_add", kFusion},
-    {"batch_norm_prelu", kFusion},
-    {"batch_norm_prelu_grad", kFusion},
-    {"conv2d_fused", kFusion},
-    {"conv2d_pack", kFusion},
-    {"conv2d_winograd", kFusion},
-    {"conv2d_winograd_grad_w", kFusion},
-    {"dequantize", kPacked},
-    {"dequantize_weight", kPacked},
-    {"qconv2d", kPacked},
-    {"quantize", kPacked},
-};
 
 // Results that need not have the bits of the cpu: how many roundings of f32 may fall differently, and why any may. All else must agree to
 // the bit, when our own kernels run.
@@ -148,7 +134,7 @@ TEST_P(CudaCase, EveryCallHasTheBitsOfTheCpuOrDiffersByTheStatedRoundings) {
   auto calls = calls_of(c());
   NoGrad quiet;
   for (const CallMade& call : calls) {
-    if (call.op->view || kCpuOnly.count(call.op->name)) continue;
+    if (call.op->view) continue;
     Tensors in;
     for (const Tensor& t : call.in) in.push_back(t.to(Device::cuda));
     Tensors out = apply(*call.op, call.attrs, in);
@@ -159,9 +145,23 @@ TEST_P(CudaCase, EveryCallHasTheBitsOfTheCpuOrDiffersByTheStatedRoundings) {
   }
 }
 
+TEST_P(CudaCase, IntegerLayersHaveTheBitsOfTheCpuOnEveryPath) {
+  if (c().op != "qconv2d") return;
+  auto calls = calls_of(c());
+  for (auto path : {quant::QPath::dp4a, quant::QPath::tensor_cores})
+    for (const CallMade& call : calls) {
+      if (call.op->name != c().op) continue;
+      Tensors in;
+      for (const Tensor& t : call.in) in.push_back(t.to(Device::cuda));
+      quant::qpath() = path;
+      Tensors out = apply(*call.op, call.attrs, in);
+      quant::qpath() = quant::QPath::chosen;
+      for (size_t k = 0; k < out.size() && !HasFatalFailure(); ++k) expect_equal(call, out[k], k);
+    }
+}
+
 // With cuDNN and cuBLAS, where there are any; forward and backward without leaving the device.
 TEST_P(CudaCase, AgreesWithDoubleWithinTheComputedBoundAndStaysOnTheDevice) {
-  if (kCpuOnly.count(c().op)) return;
   for (const Tensor& t : outputs_and_gradients(c(), inputs(c(), Dtype::f32, Device::cuda))) EXPECT_EQ(t.device(), Device::cuda);
   Tensors got = c().run(inputs(c(), Dtype::f32, Device::cuda)), want = c().run(inputs(c(), Dtype::f64, Device::cpu));
   Tensors positive = inputs(c(), Dtype::f64, Device::cpu);
@@ -189,16 +189,13 @@ INSTANTIATE_TEST_SUITE_P(, CudaCase, ::testing::Range<size_t>(0, cases().size())
   return name + "_" + std::to_string(info.param);
 });
 
-TEST(CudaOperators, EveryOneHasAKernelOrAReasonToHaveNone) {
+TEST(CudaOperators, EveryOneHasAKernel) {
   VITRINE_NEEDS_CUDA;
   std::set<std::string> known;
   for (const OpDef* op : all_ops()) {
     known.insert(op->name);
-    const bool has = op->view || op->kernel[static_cast<int>(Device::cuda)];
-    EXPECT_NE(has, kCpuOnly.count(op->name) > 0)
-        << op->name << (has ? " has a cuda kernel and is listed as cpu only" : " has no cuda kernel");
+    EXPECT_TRUE(op->view || op->kernel[static_cast<int>(Device::cuda)]) << op->name << " has no cuda kernel";
   }
-  for (auto& [name, why] : kCpuOnly) EXPECT_TRUE(known.count(name)) << name << " is listed as cpu only (" << why << ") but is no operator";
   for (auto& [name, looser] : kLooser) EXPECT_TRUE(known.count(name)) << name << " is listed (" << looser.why << ") but is no operator";
 }
 
@@ -217,7 +214,32 @@ TEST(CudaFaults, AnIndexOutOfRangeIsThrownWhenTheHostNextWaits) {
   fails_with("gather: index 5: expected 0 to 3", [&] { return gather(x, five); });
   fails_with("scatter_add: index 5: expected 0 to 3", [&] { return scatter_add(on(Tensor::zeros({2, 3})), five, 4); });
   fails_with("label 5: expected 0 to 2", [&] { return cross_entropy(on(Tensor::zeros({2, 3})), five); });
+  fails_with("range of codes: expected finite ends round 0", [&] {
+    return quant::quantize(x, on(Tensor::from({2}, std::vector<float>{1, 2})), 8);
+  });
   EXPECT_NO_THROW(gather(x, on(Tensor::from({1}, std::vector<int64_t>{3}))).values()) << "a fault is thrown once";
+}
+
+// What a layer's constants are prepared into is kept, until one of them changes.
+TEST(CudaIntegerLayer, FollowsItsConstants) {
+  VITRINE_NEEDS_CUDA;
+  auto it = std::find_if(cases().begin(), cases().end(), [](const Case& c) { return c.op == "qconv2d"; });
+  const CallMade call = calls_of(*it).back();
+  Tensors in, on_host = call.in;
+  for (const Tensor& t : call.in) in.push_back(t.to(Device::cuda));
+  for (size_t changed = 0; changed < in.size(); ++changed) {
+    SCOPED_TRACE(changed);
+    Tensor next = on_host[changed].clone();
+    auto* bytes = static_cast<unsigned char*>(next.raw());
+    if (next.dtype() == Dtype::f32)
+      for (int64_t i = 0; i < next.numel(); ++i) next.data<float>()[i] *= 0.75f;
+    else
+      for (int64_t i = 0; i < next.meta().nbytes(); i += next.dtype() == Dtype::i32 ? 4 : 1) bytes[i] ^= 1;
+    on_host[changed] = next, in[changed].assign(next.to(Device::cuda));
+    Tensors want = apply(*call.op, call.attrs, on_host), got = apply(*call.op, call.attrs, in);
+    EXPECT_NE(want[0].values(), call.out[0].values());
+    for (size_t k = 0; k < want.size(); ++k) EXPECT_EQ(got[k].values(), want[k].values()) << "output " << k;
+  }
 }
 
 TEST(CudaSort, OverManyTilesIsStableAndPutsNanLast) {

@@ -201,9 +201,24 @@ TEST(EvalIjb, DamagedPairListsAreOneClearLine) {
   EXPECT_EQ(pairs(""), "pairs.txt: 0 same and 0 different pairs, expected both");
   EXPECT_EQ(pairs("1 9 1\n1 9 0 " + std::string(70'000, '1')), "pairs.txt:2: more than 3 fields, expected at most 3");
   // Tabs, CR LF, blank lines and a missing last line end are no damage.
-  const TemplatePairs good = read_template_pairs(l.write("pairs.txt", "1\t9  1\r\n\r\n\n 9 1 0"), faces);
+  const TemplatePairs good = read_template_pairs(l.write("pairs.txt", "1\t1  1\r\n\r\n\n 9 1 0"), faces);
   ASSERT_EQ(good.all.size(), 2);
-  EXPECT_TRUE(good.all[0].a == 0 && good.all[0].b == 1 && good.all[0].same && good.all[1].a == 1 && !good.all[1].same);
+  EXPECT_TRUE(good.all[0].a == 0 && good.all[0].b == 0 && good.all[0].same && good.all[1].a == 1 && !good.all[1].same);
+  EXPECT_EQ(good.repeated, 0);
+}
+
+TEST(EvalIjb, RepeatedComparisonsAreCountedAndContradictionsRefused) {
+  const Lists l;
+  std::string ids, points;
+  for (int i = 0; i < 5; ++i) ids += cat(i, ".jpg ", 10 * i, " 0\n"), points += cat(i, ".jpg", kPoints);
+  const FaceList faces = read_faces(l.ids(ids), l.points(points));
+  const TemplatePairs p =
+      read_template_pairs(l.write("pairs.txt", "0 10 0\n20 20 1\n30 10 0\n10 30 0\n40 0 0\n20 20 1\n30 10 0\n30 40 1\n"), faces);
+  EXPECT_EQ(p.repeated, 3);
+  EXPECT_EQ(std::pair(p.repeated_ids[0], p.repeated_ids[1]), std::pair(10, 30));
+  EXPECT_EQ(p.all.size(), 8);
+  EXPECT_EQ(error_of([&] { read_template_pairs(l.write("pairs.txt", "0 10 0\n30 10 0\n20 20 1\n10 30 1\n"), faces); }),
+            l / "pairs.txt: templates 10 and 30 are compared as the same person and as different people, expected one label");
 }
 
 // More than one block of the reader, blank lines at every place where blocks are split.

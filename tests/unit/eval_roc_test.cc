@@ -172,6 +172,50 @@ TEST(EvalIdentify, OpenSetNeedsRankOneAboveTheThreshold) {
   EXPECT_EQ(r.found_at_fpir, (std::array<int64_t, 2>{1, 1}));
 }
 
+// A gallery every ten degrees, so that ranks and scores can be read off the angles.
+struct Dial {
+  Enrolment gallery, probes;
+  std::vector<double> degrees;
+  Dial() {
+    for (int i = 0; i < 12; ++i) add(gallery, 10.0 * i, i);
+  }
+  void add(Enrolment& to, double degree, int subject) {
+    to.templates.push_back(static_cast<int>(degrees.size())), to.subjects.push_back(subject), degrees.push_back(degree);
+  }
+  static double cosine(double degree) { return std::cos(degree * M_PI / 180); }
+};
+
+TEST(EvalIdentify, ClosedSetOfTwelveByHand) {
+  Dial d;
+  d.add(d.probes, 22, 0);    // nearer are 20, 30, 10, 40: rank 5
+  d.add(d.probes, 62, 0);    // all others are nearer: rank 12
+  d.add(d.probes, 30.5, 3);  // rank 1, half a degree away
+  d.add(d.probes, 41, 0);    // 40, 50, 30, 60, 20, 70, 10, 80: rank 9
+  d.add(d.probes, 71.5, 7);  // rank 1
+  for (int i = 1; i <= 7; ++i) d.add(d.probes, 10 * i + 4, i);
+  const ClosedSet r = identify_closed(Circle(d.degrees).unit, d.gallery, d.probes);
+  EXPECT_EQ(r.probes, 12);
+  EXPECT_EQ(r.found, (std::array<int64_t, 3>{9, 10, 11}));
+  // The highest scores with others: 41 with 40, then 22 with 20 and 62 with 60. ceil(12 * 0.01) = 1, ceil(12 * 0.1) = 2.
+  EXPECT_NEAR(r.thresholds[0], Dial::cosine(1), 1e-14);
+  EXPECT_NEAR(r.thresholds[1], Dial::cosine(2), 1e-14);
+  EXPECT_EQ(r.found_at_fpir, (std::array<int64_t, 2>{1, 2}));
+}
+
+TEST(EvalIdentify, OpenSetOfTwelveByHand) {
+  Dial d;
+  d.add(d.probes, 52, 5);                                                      // found at both thresholds
+  d.add(d.probes, 64, 6);                                                      // above the second alone
+  d.add(d.probes, 25.2, 2);                                                    // above the second, but 30 is nearer than 20
+  for (int i = 0; i < 20; ++i) d.add(d.probes, i ? 115.0 + i : 113, 100 + i);  // nobody's: 3, 6, 7, .. degrees from the last
+  const OpenSet r = identify_open(Circle(d.degrees).unit, d.gallery, d.probes);
+  EXPECT_EQ(r.mated, 3);
+  EXPECT_EQ(r.mateless, 20);
+  EXPECT_NEAR(r.thresholds[0], Dial::cosine(3), 1e-14);  // place max(floor(20 * 0.01) - 1, 0) = 0
+  EXPECT_NEAR(r.thresholds[1], Dial::cosine(6), 1e-14);  // place floor(20 * 0.1) - 1 = 1
+  EXPECT_EQ(r.found_at_fpir, (std::array<int64_t, 2>{1, 2}));
+}
+
 // The threshold of the closed set against all scores sorted, with more scores than are ever kept together.
 TEST(EvalIdentify, ClosedThresholdIsTheOrderStatistic) {
   Philox rng(8);

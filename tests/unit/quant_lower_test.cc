@@ -16,6 +16,7 @@
 #include "quant/ops/qconv2d.h"
 #include "quant/ops/quantize.h"
 #include "quant/placement.h"
+#include "tests/cuda.h"
 #include "tests/recipe.h"
 
 namespace vitrine::quant {
@@ -217,6 +218,18 @@ TEST_P(IntegerModel, EmbeddingsHaveTheSameBitsForEveryInstructionSetThreadCountA
       expect(one.run({rows(x, 30, 1)})[0], 30, where + "1");
     }
   cpu::set_isa(cpu::best_isa()), set_threads(before);
+}
+
+TEST_P(IntegerModel, EmbeddingsHaveTheSameBitsOnCuda) {
+  VITRINE_NEEDS_CUDA;
+  const auto [network, bits, hash] = GetParam();
+  const bool small = network == std::string("iresnet18") || (network == std::string("mobilefacenet") && bits == 6);
+  if (backend(Device::cuda).simulated && !small) GTEST_SKIP() << "takes long on a simulated device";
+  Model host = lower(quantized(network, {bits, bits})), device = to(host, Device::cuda);
+  Tensor x = images(backend(Device::cuda).simulated ? 1 : 7);
+  Tensor want = run(host.graph, host.tensors, {x})[0], got = run(device.graph, device.tensors, {x.to(Device::cuda)})[0];
+  EXPECT_EQ(got.device(), Device::cuda);
+  EXPECT_EQ(fnv1a(got.to(Device::cpu)), x.shape()[0] == 7 ? hash : fnv1a(want));
 }
 
 INSTANTIATE_TEST_SUITE_P(, IntegerModel,

@@ -23,9 +23,22 @@ TEST(HtmlPage, TextIsEscaped) {
   page.text("x & \"y\" <script>");
   page.table({"<h>"}, {{"1 < 2"}});
   const std::string html = saved(page);
-  for (const char* part : {"<h1>a &lt; b</h1>", "x &amp; &quot;y&quot; &lt;script>", "<th>&lt;h></th>", "<td>1 &lt; 2</td>"})
+  for (const char* part : {"<h1>a &lt; b</h1>", "x &amp; &quot;y&quot; &lt;script>", "<th>&lt;h></th>", "<td>1&nbsp;&lt;&nbsp;2</td>"})
     EXPECT_TRUE(contains(html, part)) << part;
   for (const char* part : {"<script", "http:", "https:", "src='//"}) EXPECT_FALSE(contains(html, part)) << part;
+}
+
+TEST(HtmlPage, ColumnsOfWordsAreReadFromTheLeftAndNumbersKeepTogether) {
+  HtmlPage page("");
+  page.table({"name", "setting", "rate"},
+             {{"a", "-", "-"}, {"b", "EKD (all)", "86.50 (81.07-90.55)"}, {"c", "6", "1 +- 2"}, {"d", "6", "3 - 4"}});
+  page.table({"", ""}, {{"sha256", std::string(64, 'f')}});
+  const std::string html = saved(page);
+  for (const char* part : {"<th class='words'>setting</th><th>rate</th>", "<td class='words'>EKD (all)</td>", "<td>-</td>",
+                           "<td>86.50 <span>(81.07-90.55)</span></td>", "<td>1 <span>\u00b1 2</span></td>", "<td>3&nbsp;-&nbsp;4</td>",
+                           "<td class='words digest'>ffff"})
+    EXPECT_TRUE(contains(html, part)) << part << html;
+  EXPECT_FALSE(contains(html, "<th></th>"));
 }
 
 TEST(HtmlPage, PlotsSpanTheirDataAndBreakAtValuesThatAreNone) {

@@ -118,26 +118,5 @@ TEST(ToolsReport, ABrowserShowsThePageInBothModes) {
   EXPECT_TRUE(dark >= 0 && dark < 60) << dark;
 }
 
-TEST(ToolsReproduce, ClaimsAreCountedOrNamedAsMissing) {
-  const Scratch s;
-  const Json r = vitrine({"reproduce", "table1", "--models", s / "models", "--data", s / "data", "--out", s / "run", "--json", "-"}).json();
-  EXPECT_EQ(r["table"], 1);
-  bool size = false;
-  for (const Json& row : r["rows"]) {
-    if (row["measure"] != "parameters, M" || row["network"] != "iresnet18" || row["setting"] != "f32") continue;
-    size = true;
-    EXPECT_NEAR(row["ours"].get<double>(), 24.0256, 1e-9);
-    EXPECT_NEAR(row["difference"].get<double>(), -0.0044, 1e-9);
-  }
-  EXPECT_TRUE(size);
-  bool named = false;
-  for (const Json& line : r["missing"])
-    named |=
-        line.get<std::string>() == cat(s / "models", "/iresnet18.safetensors: vitrine convert glint360k_cosface_r18_fp16_0.1/backbone.pth ",
-                                       s / "models", "/iresnet18.safetensors");
-  EXPECT_TRUE(named) << r["missing"];
-  EXPECT_EQ(vitrine({"reproduce", "table6"}).code, 2);
-}
-
 }  // namespace
 }  // namespace vitrine::tools

@@ -1,0 +1,10 @@
+// The integer part of gpu_bench; see integer.cc.
+#pragma once
+#include <string>
+#include <vector>
+
+namespace vitrine::bench {
+
+void integer_rows(const std::vector<std::string>& networks);
+
+}  // namespace vitrine::bench

@@ -1,0 +1,96 @@
+// The steps one after the other, each in the arithmetic and the order of engine/cpu/conv_fused.h: direct sums by conv2d's own kernel on
+// unpacked weights, Winograd's by winograd.cuh.
+#include "engine/ops/conv2d_fused.h"
+
+#include "engine/ops/winograd.cuh"
+
+namespace vitrine {
+namespace {
+
+using cpu::Affine, cpu::Finish;
+using cuda::each, cuda::kPanel, cuda::Panels, cuda::ptr;
+
+template <class T>
+struct Inputs {
+  Affine<T> before;
+  Finish<T> finish;
+  Inputs(const Call& call, const FusedConvAttrs& a) {
+    size_t next = 3;
+    auto optional = [&](int64_t given) -> const T* { return given ? ptr<T>(call.in[next++]) : nullptr; };
+    before.mean = optional(a.before), before.scale = optional(a.before), before.shift = optional(a.before);
+    finish.affine.mean = optional(a.after), finish.affine.scale = optional(a.after), finish.affine.shift = ptr<T>(call.in[2]);
+    finish.slope = optional(a.prelu), finish.residual = optional(a.residual), finish.y = ptr<T>(call.out[0]);
+  }
+};
+
+template <class T>
+Tensor scaled(const Tensor& x, const Affine<T>& a) {
+  if (!a.mean) return x;
+  const Tensor out = cuda::scratch<T>(x.shape());
+  const T* from = ptr<T>(x);
+  T* to = ptr<T>(out);
+  const int64_t c = x.shape()[3];
+  each(x.numel(), [=] __device__(int64_t i) { to[i] = (from[i] - a.mean[i % c]) * a.scale[i % c] + a.shift[i % c]; });
+  return out;
+}
+
+template <class T>
+Tensor unpacked(const Tensor& w, const Shape& shape, int64_t groups) {
+  const Tensor out = cuda::scratch<T>(shape);
+  const int64_t depth = shape.product(1, 4), outputs = shape[0] / groups, group = chunk_count(outputs, kPanel) * kPanel * depth;
+  const Panels<T> panels{ptr<T>(w), depth};
+  T* to = ptr<T>(out);
+  each(out.numel(), [=] __device__(int64_t i) {
+    const int64_t o = i / depth;
+    to[i] = panels.at(o / outputs * group + panels.row(static_cast<int>(o % outputs)), panels.col(static_cast<int>(i % depth)));
+  });
+  return out;
+}
+
+template <class T>
+void direct(const Call& call, FusedConvAttrs& a, const Tensor& x, const Finish<T>& finish) {
+  const int64_t o = call.in[2].numel(), c = x.shape()[3];
+  const bool depthwise = a.groups == c && c == o;
+  const Tensor w = depthwise ? call.in[1] : unpacked<T>(call.in[1], {o, a.kh, a.kw, c / a.groups}, a.groups);
+  op_named("conv2d").kernel[static_cast<int>(Device::cuda)]({{x, w}, call.out, &a});
+  T* y = ptr<T>(call.out[0]);
+  each(call.out[0].numel(), [=] __device__(int64_t i) {
+    using Scalar = cpu::reference::Scalar<T>;
+    y[i] = cpu::finished<Scalar>(finish, Scalar{y[i]}, i % o, y + i, true).r;
+  });
+}
+
+template <class T>
+void fused(const Call& call) {
+  auto& a = call.as<FusedConvAttrs>();
+  const Inputs<T> in(call, a);
+  const Tensor x = scaled(call.in[0], in.before);
+  if (a.winograd) return cuda::winograd(x, a.pad_h, a.pad_w, ptr<T>(call.in[1]), in.finish, call.out[0]);
+  direct(call, a, x, in.finish);
+}
+
+template <class T>
+void pack(const Call& call) {
+  auto& a = call.as<PackAttrs>();
+  const Shape& shape = call.in[0].shape();
+  const int64_t outputs = shape[0] / a.groups, panels = chunk_count(outputs, kPanel);
+  const T* w = ptr<T>(call.in[0]);
+  T* to = ptr<T>(call.out[0]);
+  if (!a.winograd) {
+    const int64_t depth = shape.product(1, 4);
+    each(call.out[0].numel(), [=] __device__(int64_t i) {
+      const int64_t panel = i / kPanel / depth, o = panel % panels * kPanel + i % kPanel;
+      to[i] = o < outputs ? w[(panel / panels * outputs + o) * depth + i / kPanel % depth] : T(0);
+    });
+    return;
+  }
+  cuda::pack_winograd(w, shape[0], shape[3], false, to);
+}
+
+#define KERNEL(id, op, function) \
+  KernelFor id(op, Device::cuda, [](const Call& c) { by_float(c.out[0].dtype(), [&](auto t) { function<decltype(t)>(c); }); })
+KERNEL(fused_kernel, "conv2d_fused", fused);
+KERNEL(pack_kernel, "conv2d_pack", pack);
+
+}  // namespace
+}  // namespace vitrine
