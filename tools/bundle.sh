@@ -22,6 +22,10 @@ cat >"$out/run" <<'RUN'
 cd "$(dirname "$0")"
 packages=$(python3 -c 'import sysconfig; print(sysconfig.get_paths()["purelib"])' 2>/dev/null)
 export LD_LIBRARY_PATH="$PWD/lib:$(printf '%s:' "$packages"/nvidia/*/lib)$LD_LIBRARY_PATH"
+if ! missing=$(bin/gpu_bench --device 2>&1); then
+  echo "$missing" >&2
+  exit 1
+fi
 {
   echo "commit $(cat commit), $(date -u +%FT%TZ)"
   nvidia-smi --query-gpu=name,driver_version,memory.total --format=csv,noheader 2>&1

@@ -1,7 +1,7 @@
 // gpu_bench [NETWORK...]: whole networks on the cuda device. A line each: images/s of inference, of a training step (classifier head, SGD)
 // and of an EKD step (teacher, w6a6 student, SGD), as they come and replayed, at batch 64 and 256, for each precision; pairs/s of IJB-C's
-// scores; median and spread of five repetitions. Then integer layers and packed networks (integer.cc). What the same machine's PyTorch
-// does: bench/cuda/pytorch.py.
+// scores; median and spread of five repetitions. Then integer layers and packed networks (integer.cc). `gpu_bench --device` says which
+// device there is, or what is missing. What the same machine's PyTorch does: bench/cuda/pytorch.py.
 #include <algorithm>
 #include <cstdio>
 #include <vector>
@@ -100,6 +100,7 @@ void measure_pairs() {
 int run_all(std::vector<std::string> networks) {
   if (networks.empty()) networks = {"iresnet18", "iresnet50", "iresnet100"};
   std::printf("%s\n", backend(Device::cuda).why.c_str());
+  if (networks[0] == "--device") return 0;
   measure_pairs();
   for (auto precision : {Mode::Precision::f32, Mode::Precision::tf32, Mode::Precision::bf16})
     for (const std::string& network : networks)
