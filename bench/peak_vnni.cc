@@ -18,7 +18,7 @@ int64_t dot_rounds_vnni(int64_t rounds, float* keep) {
     }
 #pragma GCC unroll 24
   for (int i = 1; i < kChains; ++i) acc[0] = _mm512_add_epi32(acc[0], acc[i]);
-  *keep = static_cast<float>(_mm512_reduce_add_epi32(acc[0]));
+  *keep = static_cast<float>(_mm512_reduce_or_epi32(acc[0]));
   return rounds * kChains * 64 * 2;
 }
 
