@@ -1,16 +1,16 @@
 #!/usr/bin/env python3
 """Whole-network int8 inference of IResNets: Vitrine next to PyTorch and ONNX Runtime, in one run, each in a process of its own.
 
-    make bench BENCH_ARGS=--benchmark_list_tests >/dev/null
+    make build/vitrine
     python3 -m venv opp && opp/bin/pip install torch numpy onnxruntime onnx
     opp/bin/python bench/opponents/int8.py --threads 2 --networks iresnet18 iresnet50 --batches 1 32
 
 PyTorch: post-training static quantization (FX graph mode, weights per channel) for each of its x86 engines, traced and frozen. ONNX Runtime:
 static quantization of the exported model, u8 activations, s8 weights per channel, as operators and as quantize-dequantize pairs. Every model
-is calibrated on the same random images; only time is compared here, with one thread time on the processor, for a machine that is not alone. Vitrine: the rows "network w8a8" of bench, every layer of the
-network with its epilogue, one after the other.
+is calibrated on the same random images; only time is compared here, with one thread time on the processor, for a machine that is not alone.
+Vitrine: the packed network by `vitrine bench`, wall time, from the image as floats to the embedding.
 """
-import argparse, json, os, re, statistics, sys, tempfile
+import argparse, json, os, statistics, sys, tempfile
 
 from network import BLOCKS, POOLED, iresnet, run
 
@@ -88,12 +88,12 @@ def opponent(mode, network, batch, threads, repetitions):
     return median, (max(times) - min(times)) / median, memory
 
 
-def vitrine(network, batch, threads, repetitions):
-    bench = os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "..", "build", "release-0", "bin", "bench")
-    out, memory = run([bench, f"--threads={threads}", *(["--cpu-time"] if threads == 1 else []), f"--benchmark_repetitions={repetitions}", "--benchmark_min_time=0.001",
-                       f"--benchmark_filter=^{network} b{batch} network w8a8"])
-    median, spread = re.search(r"network w8a8\s.*?([\d.]+)\s+(\d+)%", out).groups()
-    return float(median) / 1e6, float(spread) / 100, memory
+def vitrine(network, batch, threads, repetitions, bits):
+    """The whole packed network, image to embedding, as `vitrine bench` runs it."""
+    program = os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "..", "build", "vitrine")
+    out, memory = run([program, "bench", network, "--bits", bits, "--batch", str(batch), "--repetitions", str(repetitions), "--threads", str(threads), "--json", "-"], os.environ)
+    row = json.loads(out)["rows"][0]
+    return row["median_ns"] / 1e9, row["spread"], memory
 
 
 def main():
@@ -104,14 +104,14 @@ def main():
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--networks", nargs="+", default=["iresnet18"], choices=list(BLOCKS))
     parser.add_argument("--batches", nargs="+", type=int, default=[1, 32])
-    parser.add_argument("--modes", nargs="+", default=["vitrine", *MODES])
+    parser.add_argument("--modes", nargs="+", default=["vitrine w8a8", "vitrine w6a6", *MODES])
     o = parser.parse_args()
     print(f"{'':42} {'median ms':>10} {'spread':>7} {'images/s':>9} {'peak MB':>8}")
     for network in o.networks:
         for batch in o.batches:
             for mode in o.modes:
-                measure = vitrine if mode == "vitrine" else lambda *rest: opponent(mode, *rest)
-                median, spread, memory = measure(network, batch, o.threads, 30 if batch == 1 else 5)
+                numbers = network, batch, o.threads, 30 if batch == 1 else 5
+                median, spread, memory = vitrine(*numbers, mode.split()[1]) if mode.startswith("vitrine") else opponent(mode, *numbers)
                 print(f"{f'{network} b{batch} {mode}':42} {median * 1e3:10.2f} {spread:7.0%} {batch / median:9.1f} {memory:8.0f}", flush=True)
 
 
