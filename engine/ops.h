@@ -2,10 +2,11 @@
 // Images are N,H,W,C; "per channel" is along the last axis. All are differentiable unless it says otherwise.
 #pragma once
 #include "engine/core/op.h"
-#include "engine/ops/conv2d.h"        // conv2d, conv2d_grad_x, conv2d_grad_w
-#include "engine/ops/conv2d_fused.h"  // conv2d_fused, conv2d_pack: for inference, not differentiable
-#include "engine/ops/matmul.h"        // matmul
-#include "engine/ops/max_pool.h"      // max_pool
+#include "engine/ops/conv2d.h"           // conv2d, conv2d_grad_x, conv2d_grad_w
+#include "engine/ops/conv2d_fused.h"     // conv2d_fused, conv2d_pack: for inference, not differentiable
+#include "engine/ops/conv2d_winograd.h"  // conv2d_winograd, conv2d_winograd_grad_w
+#include "engine/ops/matmul.h"           // matmul
+#include "engine/ops/max_pool.h"         // max_pool
 
 namespace vitrine {
 

@@ -1,4 +1,5 @@
-// Convolution for inference: weights packed once, and what surrounds it in a network done where its numbers are at hand (finish.h).
+// Convolution with weights in panels (for inference packed once, in training by Winograd for each call), and what surrounds it in a network
+// done where its numbers are at hand (finish.h).
 //   y = finish(sum over (ky, kx, i) of affine(x) * w)        shapes as in conv.h
 //
 // THE ORDER LAW, the same bits on every instruction set and for any number of threads:
