@@ -12,7 +12,9 @@ for program in tests gpu_bench vitrine; do
     grep -vE '/(libc|libm|libdl|libpthread|librt|libresolv|ld-linux[^/]*)\.so' | while read -r library; do cp -nL "$library" "$out/lib/"; done
 done
 cp -r tests/golden "$out/tests/"
-cp bench/cuda/pytorch.py "$out/"
+mkdir -p "$out/bench/cuda" "$out/bench/opponents"
+cp bench/cuda/pytorch.py "$out/bench/cuda/"
+cp bench/opponents/{network,training}.py "$out/bench/opponents/"
 git rev-parse HEAD >"$out/commit" 2>/dev/null || echo unknown >"$out/commit"
 
 cat >"$out/run" <<'RUN'
@@ -33,7 +35,7 @@ fi
   tests=$?
   bin/gpu_bench "$@"
   bench=$?
-  if [[ ${PYTORCH:-0} == 1 ]]; then python3 pytorch.py "$@"; fi
+  if [[ ${PYTORCH:-0} == 1 ]]; then python3 bench/cuda/pytorch.py "$@"; fi
   echo "tests: exit $tests, bench: exit $bench"
 } 2>&1 | tee report.txt
 grep -q 'tests: exit 0, bench: exit 0' report.txt

@@ -89,7 +89,7 @@ void row(const std::string& what, const ConvShape& s, const Make& make) {
   try {
     const Step step = make();
     if (!step) return;
-    const Timing t = timing(step);
+    const Timing t = timing(step, 0.02);
     const double operations = 2.0 * static_cast<double>(s.y_numel() * s.kh * s.kw * s.group_in());
     std::printf("%-60s %10.2f us %8.2f TOP/s  spread %4.1f%%\n", what.c_str(), 1e6 * t.seconds, 1e-12 * operations / t.seconds,
                 100 * t.spread);

@@ -1,7 +1,9 @@
-// gpu_bench [NETWORK...]: whole networks on the cuda device. A line each: images/s of inference, of a training step (classifier head, SGD)
-// and of an EKD step (teacher, w6a6 student, SGD), as they come and replayed, at batch 64 and 256, for each precision; pairs/s of IJB-C's
-// scores; median and spread of five repetitions. Then integer layers and packed networks (integer.cc). `gpu_bench --device` says which
-// device there is, or what is missing. What the same machine's PyTorch does: bench/cuda/pytorch.py.
+// gpu_bench [--only networks|operators|pairs|integer] [NETWORK...]: whole networks on the cuda device. A line each: images/s of inference,
+// of a training step (classifier head, SGD) and of an EKD step (teacher, w6a6 student, SGD), as they come and replayed, at batch 64 and
+// 256, for each precision; pairs/s of IJB-C's scores; median and spread of five repetitions. --only operators: where three steps go, by
+// operator. Then integer layers and packed networks (integer.cc). `gpu_bench --device` says which device there is, or what is missing. What
+// the same machine's PyTorch does: bench/cuda/pytorch.py.
+#include <CLI/CLI.hpp>
 #include <algorithm>
 #include <cstdio>
 #include <vector>
@@ -9,6 +11,7 @@
 #include "bench/cuda/integer.h"
 #include "bench/cuda/timing.h"
 #include "engine/core/mode.h"
+#include "engine/core/profile.h"
 #include "engine/core/rng.h"
 #include "engine/graph/rewrite.h"
 #include "engine/ops.h"
@@ -24,6 +27,7 @@ namespace vitrine::bench {
 namespace {
 
 void report(const std::string& what, int64_t items, const char* unit, const Step& step) {
+  reset_peak(Device::cuda);
   const Timing t = timing(step);
   std::printf("%-52s %10.1f %s/s  spread %4.1f%%  peak %7.1f MB\n", what.c_str(), static_cast<double>(items) / t.seconds, unit,
               100 * t.spread, static_cast<double>(memory_use(Device::cuda).peak) / 1e6);
@@ -46,44 +50,81 @@ constexpr double kRate = 1e-4;
 
 std::shared_ptr<losses::Head> new_head() { return std::make_shared<losses::Head>(losses::HeadOptions{.classes = 5749, .dim = 512}); }
 
-// gradient_of(embedding, teacher's) is the loss and its gradient.
-template <class Gradient>
-void measure_step(const std::string& what, const Graph& graph, Model student, const Model* teacher, bool replay, const Tensor& x,
-                  Gradient gradient_of) {
-  nn::Sgd sgd(student.tensors, nn::trainable(student), {.lr = kRate});
-  tools::TrainingStep step(student.tensors, teacher, sgd, {}, replay);
-  reset_peak(Device::cuda);
-  report(what, x.shape()[0], "images", [&] {
-    auto [embedding, target] = step.forward(graph, x);
-    step.backward(gradient_of(embedding.set_requires_grad(), target));
-  });
-}
+// One network and batch: as it is, and what its training and EKD steps take.
+struct Workload {
+  Model model, student;
+  Graph training, tracking;
+  Tensor x;
+  std::vector<int64_t> own;
+
+  Workload(const std::string& network, int64_t batch)
+      : model(to(nn::make_model(network, 1), Device::cuda)),
+        student(quant::quantface(model, quant::parse_bits("w6a6"))),
+        training(with_batch_statistics(model.graph)),
+        tracking(quant::with_running_ranges(with_batch_statistics(student.graph), {})),
+        x(pixels(batch)),
+        own(labels(batch)) {}
+
+  Step inference() const {
+    return [this] {
+      NoGrad quiet;
+      run(model.graph, model.tensors, {x});
+    };
+  }
+  Step training_step(bool replay) const {
+    return step(training, clone(model), nullptr, replay, [this, head = new_head()](const Tensor& e, const Tensor&) {
+      Tensors g = grad((*head)(e, own), {e, head->rows()});
+      head->step(g[1], SgdAttrs{}, kRate);
+      return g[0];
+    });
+  }
+  Step ekd_step(bool replay) const {
+    return step(tracking, clone(student), &model, replay, [this, ekd = losses::Ekd()](const Tensor& e, const Tensor& target) mutable {
+      return grad(ekd(e, target, own).loss, {e})[0];
+    });
+  }
+
+ private:
+  // gradient_of(embedding, teacher's) is that of the loss.
+  template <class Gradient>
+  Step step(const Graph& graph, Model trained, const Model* teacher, bool replay, Gradient gradient_of) const {
+    struct State {
+      Model trained;
+      nn::Sgd sgd{trained.tensors, nn::trainable(trained), {.lr = kRate}};
+    };
+    auto state = std::make_shared<State>(std::move(trained));
+    auto work = std::make_shared<tools::TrainingStep>(state->trained.tensors, teacher, state->sgd, tools::TrainingStep::Penalty{}, replay);
+    return [this, &graph, state, work, gradient_of]() mutable {
+      auto [embedding, target] = work->forward(graph, x);
+      work->backward(gradient_of(embedding.set_requires_grad(), target));
+    };
+  }
+};
 
 void measure(const std::string& network, int64_t batch) {
-  const Model m = to(nn::make_model(network, 1), Device::cuda);
-  const Tensor x = pixels(batch);
-  const auto own = labels(batch);
+  const Workload w(network, batch);
   const std::string what = cat(network, " b", batch, " ", name(mode().precision), " ");
-  reset_peak(Device::cuda);
-  report(what + "inference", batch, "images", [&] {
-    NoGrad quiet;
-    run(m.graph, m.tensors, {x});
-  });
-
-  const Graph training = with_batch_statistics(m.graph);
-  Model student = quant::quantface(m, quant::parse_bits("w6a6"));
-  const Graph tracking = quant::with_running_ranges(with_batch_statistics(student.graph), {});
+  report(what + "inference", batch, "images", w.inference());
   for (bool replay : {false, true}) {
+    if (!replay && batch > 64) continue;  // there the host keeps up anyway
     const std::string how = replay ? ", replayed" : "";
-    measure_step(what + "training step" + how, training, clone(m), nullptr, replay, x,
-                 [&, head = new_head()](const Tensor& e, const Tensor&) {
-                   Tensors g = grad((*head)(e, own), {e, head->rows()});
-                   head->step(g[1], SgdAttrs{}, kRate);
-                   return g[0];
-                 });
-    measure_step(
-        what + "EKD step" + how, tracking, clone(student), &m, replay, x,
-        [&, ekd = losses::Ekd()](const Tensor& e, const Tensor& target) mutable { return grad(ekd(e, target, own).loss, {e})[0]; });
+    report(what + "training step" + how, batch, "images", w.training_step(replay));
+    report(what + "EKD step" + how, batch, "images", w.ekd_step(replay));
+  }
+}
+
+// Where the time of three steps goes, by operator: the device is waited for after each.
+void measure_operators(const std::string& network, int64_t batch) {
+  const Workload w(network, batch);
+  for (auto& [what, step] :
+       {std::pair{"inferences", w.inference()}, {"training steps", w.training_step(false)}, {"EKD steps", w.ekd_step(false)}}) {
+    step();
+    Profile profile;
+    set_profile(&profile);
+    for (int i = 0; i < 3; ++i) step();
+    set_profile(nullptr);
+    std::printf("three %s, %s b%d %s\n%s", what, network.c_str(), static_cast<int>(batch), name(mode().precision),
+                profile_table(profile).c_str());
   }
 }
 
@@ -97,23 +138,38 @@ void measure_pairs() {
   report("IJB-C's pairs", static_cast<int64_t>(pairs.size()), "pairs", [&] { tools::template_scores(unit, pairs, Device::cuda); });
 }
 
-int run_all(std::vector<std::string> networks) {
-  if (networks.empty()) networks = {"iresnet18", "iresnet50", "iresnet100"};
-  std::printf("%s\n", backend(Device::cuda).why.c_str());
-  if (networks[0] == "--device") return 0;
-  measure_pairs();
-  for (auto precision : {Mode::Precision::f32, Mode::Precision::tf32, Mode::Precision::bf16})
-    for (const std::string& network : networks)
-      for (int64_t batch : {64, 256}) {
+using Rows = void (*)(const std::string& network, int64_t batch);
+void in_every_precision(Rows rows, const std::vector<std::string>& networks, const std::vector<int64_t>& batches) {
+  for (const std::string& network : networks)
+    for (int64_t batch : batches)
+      for (auto precision : {Mode::Precision::f32, Mode::Precision::tf32, Mode::Precision::bf16}) {
         mode().precision = precision;
         try {
-          measure(network, batch);
+          rows(network, batch);
         } catch (const Error& e) {
           std::printf("%s b%d %s: %s\n", network.c_str(), static_cast<int>(batch), name(precision), e.what());
         }
       }
   mode().precision = Mode::Precision::f32;
-  integer_rows(networks);
+}
+
+int run_all(int argc, char** argv) {
+  CLI::App app("Whole networks, scores and integer layers on the cuda device.");
+  std::vector<std::string> networks{"iresnet18", "iresnet50", "iresnet100"}, only{"pairs", "networks", "integer"};
+  std::vector<int64_t> batches{64, 256};
+  bool device_only = false;
+  app.add_option("networks", networks, "which");
+  app.add_option("--only", only, "pairs, networks, operators, integer");
+  app.add_option("--batches", batches, "of the networks' rows");
+  app.add_flag("--device", device_only, "says which device there is, or what is missing");
+  CLI11_PARSE(app, argc, argv);
+  std::printf("%s\n", backend(Device::cuda).why.c_str());
+  if (device_only) return 0;
+  const auto wanted = [&](const char* part) { return std::find(only.begin(), only.end(), part) != only.end(); };
+  if (wanted("pairs")) measure_pairs();
+  if (wanted("networks")) in_every_precision(measure, networks, batches);
+  if (wanted("operators")) in_every_precision(measure_operators, networks, batches);
+  if (wanted("integer")) integer_rows(networks);
   return 0;
 }
 
@@ -122,7 +178,7 @@ int run_all(std::vector<std::string> networks) {
 
 int main(int argc, char** argv) {
   try {
-    return vitrine::bench::run_all({argv + 1, argv + argc});
+    return vitrine::bench::run_all(argc, argv);
   } catch (const std::exception& e) {
     std::fprintf(stderr, "gpu_bench: %s\n", e.what());
     return 1;

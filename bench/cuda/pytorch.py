@@ -1,32 +1,17 @@
-"""PyTorch on the same GPU, for bench/cuda/networks.cc: python3 pytorch.py [NETWORK...]. IResNet as InsightFace publishes it, written from
-its description; channels-last, eager and torch.compile; f32, TF32 and bf16 autocast. Prints lines of the same form."""
-import sys
-import time
+"""PyTorch on the same GPU, for bench/cuda/networks.cc: python3 pytorch.py [--compiled SECONDS] [--data CROPS] [NETWORK...]. channels-last,
+eager, then torch.compile as far as SECONDS go; f32, TF32 and bf16 autocast; cuDNN's benchmark mode. Lines of the same form; the peaks are
+those of the process so far. --data: a folder of crops for the row of a whole epoch (JPEG or PNG decoded by the loader's processes).
+"""
+import argparse, os, sys, time
 
+sys.path.append(os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "opponents"))
 import torch
 from torch import nn
 
-BLOCKS = {"iresnet18": (2, 2, 2, 2), "iresnet50": (3, 4, 14, 3), "iresnet100": (3, 13, 30, 3)}
+import network, training
 
-
-class Block(nn.Module):
-    def __init__(self, i, o, stride):
-        super().__init__()
-        self.body = nn.Sequential(nn.BatchNorm2d(i), nn.Conv2d(i, o, 3, 1, 1, bias=False), nn.BatchNorm2d(o), nn.PReLU(o),
-                                  nn.Conv2d(o, o, 3, stride, 1, bias=False), nn.BatchNorm2d(o))
-        self.skip = nn.Sequential(nn.Conv2d(i, o, 1, stride, bias=False), nn.BatchNorm2d(o)) if stride > 1 or i != o else nn.Identity()
-
-    def forward(self, x):
-        return self.body(x) + self.skip(x)
-
-
-def iresnet(blocks):
-    layers, i = [nn.Conv2d(3, 64, 3, 1, 1, bias=False), nn.BatchNorm2d(64), nn.PReLU(64)], 64
-    for o, n in zip((64, 128, 256, 512), blocks):
-        for k in range(n):
-            layers.append(Block(i, o, 2 if k == 0 else 1))
-            i = o
-    return nn.Sequential(*layers, nn.BatchNorm2d(512), nn.Flatten(), nn.Linear(512 * 49, 512), nn.BatchNorm1d(512))
+CLASSES, TEMPLATES, PAIRS = 5749, 23124, 15658489
+PRECISIONS = ("f32", "tf32", "bf16")
 
 
 def seconds_of(step, times):
@@ -38,49 +23,155 @@ def seconds_of(step, times):
     return time.perf_counter() - start
 
 
-def report(what, images, step):
+def report(what, items, unit, step):
+    torch.cuda.reset_peak_memory_stats()
     seconds_of(step, 3)
-    times = max(1, int(0.5 / max(1e-6, seconds_of(step, 1))))
-    rate = sorted(images * times / seconds_of(step, times) for _ in range(5))
-    print(f"{what:52s} {rate[2]:10.1f} images/s  spread {100 * (rate[4] - rate[0]) / rate[2]:4.1f}%", flush=True)
+    times = max(1, int(0.2 / max(1e-6, seconds_of(step, 3) / 3)))
+    rate = sorted(items * times / seconds_of(step, times) for _ in range(5))
+    spread, peak = 100 * (rate[4] - rate[0]) / rate[2], torch.cuda.max_memory_allocated() / 1e6
+    print(f"{what:52s} {rate[2]:10.1f} {unit}/s  spread {spread:4.1f}%  peak {peak:7.1f} MB", flush=True)
+
+
+def on_gpu(name):
+    return network.iresnet(network.BLOCKS[name]).cuda().to(memory_format=torch.channels_last)
+
+
+def cast(precision):
+    torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = precision == "tf32"
+    return lambda: torch.autocast("cuda", torch.bfloat16, enabled=precision == "bf16")
+
+
+def sgd(parameters):
+    return torch.optim.SGD(parameters, lr=1e-4, momentum=0.9, weight_decay=5e-4, nesterov=True, fused=True)
+
+
+class EkdStep:
+    """A step of w6a6 distillation with the published quantizers."""
+
+    def __init__(self, name, precision, run=lambda net: net):
+        self.teacher, student = run(on_gpu(name)), training.quantizers()(on_gpu(name).train(), 6).cuda()
+        self.student, self.cast = run(student), cast(precision)
+        self.parameters = list(student.parameters())
+        self.sgd = sgd(self.parameters)
+        self.anchors = {k: torch.zeros(6, device="cuda") for k in "st"}
+
+    def __call__(self, x, labels):
+        with self.cast():
+            with torch.no_grad():
+                target = self.teacher(x).float()
+            embedding = self.student(x).float()
+        loss = training.ekd(embedding, target, labels, self.anchors)
+        self.sgd.zero_grad(set_to_none=True)
+        loss.backward()
+        nn.utils.clip_grad_norm_(self.parameters, 5)
+        self.sgd.step()
+        return loss
 
 
 def measure(name, batch, precision, compiled):
-    torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = precision == "tf32"
+    run = (lambda net: torch.compile(net, dynamic=False)) if compiled else lambda net: net
+    autocast = cast(precision)
     x = torch.rand(batch, 3, 112, 112, device="cuda").mul_(2).sub_(1).to(memory_format=torch.channels_last)
     labels = torch.arange(batch, device="cuda") // 4
-    net = iresnet(BLOCKS[name]).cuda().to(memory_format=torch.channels_last)
-    centres = nn.Parameter(0.01 * torch.randn(5749, 512, device="cuda"))
-    sgd = torch.optim.SGD([*net.parameters(), centres], lr=1e-4, momentum=0.9, weight_decay=5e-4, nesterov=True)
-    run = torch.compile(net) if compiled else net
-    cast = lambda: torch.autocast("cuda", torch.bfloat16, enabled=precision == "bf16")
+    what = f"{name} b{batch} {precision} {'compiled' if compiled else 'eager'} "
 
     def inference():
-        with torch.inference_mode(), cast():
-            run(x)
+        with torch.inference_mode(), autocast():
+            net(x)
 
-    def training():
-        with cast():
-            logits = nn.functional.linear(nn.functional.normalize(run(x)), nn.functional.normalize(centres))
+    def train():
+        with autocast():
+            logits = nn.functional.linear(nn.functional.normalize(net(x)), nn.functional.normalize(centres))
         loss = nn.functional.cross_entropy(64 * logits.float(), labels)
-        sgd.zero_grad(set_to_none=True)
+        optimiser.zero_grad(set_to_none=True)
         loss.backward()
-        sgd.step()
+        optimiser.step()
 
-    what = f"{name} b{batch} {precision} {'compiled' if compiled else 'eager'} "
-    net.eval()
-    report(what + "inference", batch, inference)
-    net.train()
-    report(what + "training step", batch, training)
+    net = run(on_gpu(name).eval())
+    report(what + "inference", batch, "images", inference)
+    plain = on_gpu(name).train()
+    net, centres = run(plain), nn.Parameter(0.01 * torch.randn(CLASSES, 512, device="cuda"))
+    optimiser = sgd([*plain.parameters(), centres])
+    report(what + "training step", batch, "images", train)
+    step = EkdStep(name, precision, run)
+    report(what + "EKD step", batch, "images", lambda: step(x, labels))
 
 
-torch.backends.cudnn.benchmark = True
-print("PyTorch", torch.__version__, torch.cuda.get_device_name(0), flush=True)
-for precision in ("f32", "tf32", "bf16"):
-    for network in sys.argv[1:] or BLOCKS:
-        for size in (64, 256):
-            for compiled in (False, True):
-                try:
-                    measure(network, size, precision, compiled)
-                except Exception as error:  # a mode that this PyTorch cannot do is a line, not the end
-                    print(network, size, precision, "compiled" if compiled else "eager", type(error).__name__, error, flush=True)
+def measure_pairs():
+    """Scores of IJB-C's number of pairs, in f32, from the host's indices to the host's scores."""
+    unit = nn.functional.normalize(torch.rand(TEMPLATES, 512, device="cuda") - 0.5)
+    pairs = torch.randint(TEMPLATES, (2, PAIRS), dtype=torch.int32)
+
+    def scores():
+        out = torch.empty(PAIRS)
+        for at in range(0, PAIRS, 1 << 18):
+            a, b = pairs[:, at : at + (1 << 18)].cuda()
+            out[at : at + len(a)] = (unit[a] * unit[b]).sum(1)
+
+    report("IJB-C's pairs", PAIRS, "pairs", scores)
+
+
+def epoch(name, batch, data, precision):
+    """EKD over every crop of a folder once, flipped half of the time; whole batches only."""
+    import numpy
+    from PIL import Image
+
+    class Crops(torch.utils.data.Dataset):
+        files = sorted(os.path.join(folder, f) for folder, _, names in os.walk(data) for f in names if f.endswith((".png", ".jpg")))
+        people = {p: i for i, p in enumerate(sorted({os.path.dirname(f) for f in files}))}
+
+        def __len__(self):
+            return len(self.files)
+
+        def __getitem__(self, i):
+            pixels = torch.from_numpy(numpy.asarray(Image.open(self.files[i]).convert("RGB"))).permute(2, 0, 1)
+            return pixels.flip(2) if torch.rand(()) < 0.5 else pixels, self.people[os.path.dirname(self.files[i])]
+
+    loader = torch.utils.data.DataLoader(Crops(), batch, shuffle=True, num_workers=os.cpu_count(), pin_memory=True, drop_last=True,
+                                         persistent_workers=True, prefetch_factor=4)
+    step = EkdStep(name, precision)
+    for when in ("first", "second"):
+        start, images = time.perf_counter(), 0
+        for x, labels in loader:
+            x = x.cuda(non_blocking=True).to(memory_format=torch.channels_last).float().sub_(127.5).div_(127.5)
+            loss = step(x, labels.cuda(non_blocking=True))
+            images += len(x)
+        loss.item()
+        seconds = time.perf_counter() - start
+        print(f"{name} b{batch} {precision} eager EKD, {when} epoch of {images} images: {seconds:.2f} s, {images / seconds:.1f} images/s", flush=True)
+
+
+def tried(what, step, *arguments):
+    try:
+        step(*arguments)
+    except Exception as error:  # what this PyTorch cannot do is a line, not the end
+        print(what, type(error).__name__, str(error).splitlines()[0], flush=True)
+    torch._dynamo.reset()
+
+
+def main():
+    parser = argparse.ArgumentParser()
+    parser.add_argument("networks", nargs="*", default=["iresnet18", "iresnet50", "iresnet100"])
+    parser.add_argument("--batches", nargs="+", type=int, default=[64, 256])
+    parser.add_argument("--compiled", type=float, default=600, help="seconds for torch.compile's rows")
+    parser.add_argument("--data")
+    o = parser.parse_args()
+    torch.backends.cudnn.benchmark = True
+    print("PyTorch", torch.__version__, "cuDNN", torch.backends.cudnn.version(), torch.cuda.get_device_name(0), flush=True)
+    tried("IJB-C's pairs", measure_pairs)
+    end = None
+    for compiled in (False, True):
+        for name in o.networks:
+            for batch in o.batches:
+                for precision in PRECISIONS:
+                    if end and time.monotonic() > end:
+                        return print(f"torch.compile: {o.compiled:.0f} seconds are over")
+                    tried(f"{name} b{batch} {precision}", measure, name, batch, precision, compiled)
+        if not compiled and o.data:
+            for precision in PRECISIONS:
+                tried("epoch", epoch, o.networks[0], 64, o.data, precision)
+        end = time.monotonic() + o.compiled
+
+
+if __name__ == "__main__":
+    main()

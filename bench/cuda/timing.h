@@ -1,4 +1,4 @@
-// How long a step takes on the cuda device: the median of five repetitions of about half a second each, and their spread.
+// How long a step takes on the cuda device: the median of five repetitions of about the given seconds each, and their spread.
 #pragma once
 #include <algorithm>
 #include <array>
@@ -15,7 +15,7 @@ struct Timing {
   double seconds, spread;  // of a step; largest less smallest, over the median
 };
 
-inline Timing timing(const Step& step) {
+inline Timing timing(const Step& step, double repetition = 0.2) {
   auto seconds_of = [&](int times) {
     const Backend& cuda = backend(Device::cuda);
     cuda.sync();
@@ -25,7 +25,7 @@ inline Timing timing(const Step& step) {
     return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
   };
   seconds_of(3);  // algorithms are chosen, memory is pooled
-  const int times = std::max(1, static_cast<int>(0.5 / std::max(1e-6, seconds_of(3) / 3)));
+  const int times = std::max(1, static_cast<int>(repetition / std::max(1e-6, seconds_of(3) / 3)));
   std::array<double, 5> all;
   for (double& s : all) s = seconds_of(times) / times;
   std::sort(all.begin(), all.end());

@@ -110,7 +110,7 @@ def ekd(student, teacher, labels, anchors):
         return torch.sigmoid(torch.clamp((s[:, None] - a) / 0.01, -50, 50)).sum(1)
 
     n = len(labels)
-    pairs = torch.triu(torch.ones(n, n, dtype=torch.bool), 1)
+    pairs = torch.triu(torch.ones(n, n, dtype=torch.bool, device=student.device), 1)
     same = labels[:, None] == labels[None, :]
     s, t = (torch.nn.functional.normalize(e) @ torch.nn.functional.normalize(e).T for e in (student, teacher))
     loss, negatives = s.sum() * 0, pairs & ~same

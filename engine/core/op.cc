@@ -81,8 +81,11 @@ void run_kernel(const OpDef& op, const Call& call) {
   Kernel kernel = op.kernel[static_cast<int>(call.in[0].device())];
   CHECK(kernel, op.name, " has no ", name(call.in[0].device()), " kernel");
   if (!profile) return kernel(call);
+  const Backend& device = backend(call.in[0].device());
+  if (device.sync) device.sync();
   const auto start = std::chrono::steady_clock::now();
   kernel(call);
+  if (device.sync) device.sync();
   book(op, call, std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count());
 }
 
