@@ -186,8 +186,8 @@ void fit(Model& network, const Model* teacher, const data::Dataset& set, const E
          const Checkpoint& checkpoint, const AfterStep& after_step) {
   Graph frozen = with_batch_statistics(network.graph), tracking = quant::with_running_ranges(frozen, recipe.ranges);
   if (recipe.clipped) frozen = quant::with_clipped_gradients(frozen), tracking = quant::with_clipped_gradients(tracking);
-  if (device_of(network) == Device::cpu)  // forms that win on the host only
-    for (Graph* g : {&frozen, &tracking}) *g = quant::with_norm_chains(recipe.exact ? *g : with_winograd(*g));
+  const bool winograd = device_of(network) == Device::cpu && !recipe.exact;  // wins on the host only
+  for (Graph* g : {&frozen, &tracking}) *g = quant::with_norm_chains(winograd ? with_winograd(*g) : *g);
   auto optimiser = make_optimiser(network, recipe);
   const auto labels = data::labels(set);
   const int64_t classes = labels.empty() ? 0 : *std::max_element(labels.begin(), labels.end()) + 1;

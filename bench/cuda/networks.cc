@@ -13,12 +13,14 @@
 #include "engine/core/mode.h"
 #include "engine/core/profile.h"
 #include "engine/core/rng.h"
+#include "engine/graph/fuse.h"
 #include "engine/graph/rewrite.h"
 #include "engine/ops.h"
 #include "losses/distill.h"
 #include "losses/head.h"
 #include "nn/network.h"
 #include "nn/optim.h"
+#include "quant/ops/norm_chain.h"
 #include "quant/placement.h"
 #include "tools/ijb_device.h"
 #include "tools/training_step.h"
@@ -52,23 +54,24 @@ std::shared_ptr<losses::Head> new_head() { return std::make_shared<losses::Head>
 
 // One network and batch: as it is, and what its training and EKD steps take.
 struct Workload {
-  Model model, student;
+  Model model, inference_form, student;
   Graph training, tracking;
   Tensor x;
   std::vector<int64_t> own;
 
   Workload(const std::string& network, int64_t batch)
       : model(to(nn::make_model(network, 1), Device::cuda)),
+        inference_form(fused(model)),
         student(quant::quantface(model, quant::parse_bits("w6a6"))),
-        training(with_batch_statistics(model.graph)),
-        tracking(quant::with_running_ranges(with_batch_statistics(student.graph), {})),
+        training(quant::with_norm_chains(with_batch_statistics(model.graph))),
+        tracking(quant::with_norm_chains(quant::with_running_ranges(with_batch_statistics(student.graph), {}))),
         x(pixels(batch)),
         own(labels(batch)) {}
 
   Step inference() const {
     return [this] {
       NoGrad quiet;
-      run(model.graph, model.tensors, {x});
+      run(inference_form.graph, inference_form.tensors, {x});
     };
   }
   Step training_step(bool replay) const {
@@ -79,9 +82,9 @@ struct Workload {
     });
   }
   Step ekd_step(bool replay) const {
-    return step(tracking, clone(student), &model, replay, [this, ekd = losses::Ekd()](const Tensor& e, const Tensor& target) mutable {
-      return grad(ekd(e, target, own).loss, {e})[0];
-    });
+    return step(
+        tracking, clone(student), &inference_form, replay,
+        [this, ekd = losses::Ekd()](const Tensor& e, const Tensor& target) mutable { return grad(ekd(e, target, own).loss, {e})[0]; });
   }
 
  private:

@@ -50,6 +50,61 @@ void each(int64_t n, F f) {
   if (n > 0) LAUNCH((each_kernel<F>), static_cast<unsigned>(std::min((n + kBlock - 1) / kBlock, kMostBlocks)), kBlock, n, f);
 }
 
+// y[i] = f(i). A thread does some elements a block apart, and all their reads before their writes: what is on its way at once is what
+// hides the memory's latency, and no compiler moves reads past writes that might alias. f may read y[i].
+inline constexpr int kInFlight = 4;
+template <class T, class F>
+__global__ void fill_kernel(int64_t n, T* y, F f) {
+  const int64_t step = int64_t{gridDim.x} * blockDim.x * kInFlight;
+  for (int64_t i = int64_t{blockIdx.x} * blockDim.x * kInFlight + threadIdx.x; i < n; i += step) {
+    T v[kInFlight];
+    if (i + (kInFlight - 1) * int64_t{blockDim.x} < n) {
+      for (int u = 0; u < kInFlight; ++u) v[u] = f(i + u * int64_t{blockDim.x});
+      for (int u = 0; u < kInFlight; ++u) y[i + u * int64_t{blockDim.x}] = v[u];
+    } else {
+      for (int64_t at = i; at < n; at += blockDim.x) y[at] = f(at);
+    }
+  }
+}
+template <class T, class F>
+void fill(T* y, int64_t n, F f) {
+  constexpr int64_t kPiece = kBlock * kInFlight;
+  if (n > 0) LAUNCH((fill_kernel<T, F>), static_cast<unsigned>(std::min((n + kPiece - 1) / kPiece, kMostBlocks)), kBlock, n, y, f);
+}
+
+// n / d and n % d of n < 2^31 by a multiplication: elementwise kernels would otherwise spend their time on divisions.
+// With p = 31 + ceil(log2 d) and m = ceil(2^p / d), n / d = n m >> p (Granlund and Montgomery 1994, theorem 4.2).
+class Divisor {
+ public:
+  Divisor() = default;
+  explicit Divisor(int64_t d) : d_(static_cast<uint32_t>(d)) {
+    if (d <= 1) return;
+    int p = 31;
+    while (int64_t{1} << (p - 31) < d) ++p;
+    multiplier_ = static_cast<uint32_t>(((uint64_t{1} << p) + d_ - 1) / d_), shift_ = p - 32;
+  }
+  __host__ __device__ uint32_t quotient(uint32_t n) const {
+    return d_ == 1 ? n : static_cast<uint32_t>(uint64_t{n} * multiplier_ >> 32) >> shift_;
+  }
+  __host__ __device__ uint32_t remainder(uint32_t n) const { return n - quotient(n) * d_; }
+
+ private:
+  uint32_t d_ = 1, multiplier_ = 0;
+  int shift_ = 0;
+};
+
+// The channel of element i of a tensor [..., c].
+class ChannelOf {
+ public:
+  ChannelOf(int64_t numel, int64_t c) : c_(c) {
+    CHECK(numel < int64_t{1} << 31, "cuda: ", numel, " elements by channel, expected fewer than 2^31");
+  }
+  __device__ int64_t operator()(int64_t i) const { return c_.remainder(static_cast<uint32_t>(i)); }
+
+ private:
+  Divisor c_;
+};
+
 // f(row) by one block for each row: what needs barriers or sums over the block (block.cuh).
 template <class F>
 __global__ void each_block_kernel(int64_t n, F f) {

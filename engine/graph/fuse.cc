@@ -39,7 +39,8 @@ struct Layer {
 
 class Fuser {
  public:
-  Fuser(const Model& m, Fusion fusion) : from_(m.graph), model_(m), known_(m.graph.values.size()), to_(m.graph.values.size(), -1) {
+  Fuser(const Model& m, Fusion fusion, Device target)
+      : from_(m.graph), model_(m), on_host_(target == Device::cpu), known_(m.graph.values.size()), to_(m.graph.values.size(), -1) {
     fold_ = fusion == Fusion::free;
     for (const GraphNode& n : from_.nodes) fold_ = fold_ && n.op->surrogate == Surrogate::none;
     taken_.resize(from_.nodes.size());
@@ -135,7 +136,7 @@ class Fuser {
       Id other = sum.in[sum.in[0] == l.out(from_)];
       if (!known_[other] && other != l.out(from_) && from_.values[other].meta.shape == y) l.residual = other, take(l, next);
     }
-    l.attrs.winograd = fold_ && !l.matrix && pays_as_winograd(l.attrs, from_.values[l.x].meta.shape, l.w.shape(), y);
+    l.attrs.winograd = on_host_ && fold_ && !l.matrix && pays_as_winograd(l.attrs, from_.values[l.x].meta.shape, l.w.shape(), y);
     taken_[l.last] = true;
     layers_[l.last] = std::move(l);
   }
@@ -246,7 +247,8 @@ class Fuser {
     if (l.matrix) x = reshaped(x, {0, 1, 1, l.w.numel() / l.channels()});
     PackAttrs pack;
     pack.groups = a.groups, pack.winograd = a.winograd;
-    std::vector<Id> in{x, constant(l.name, l.depthwise() ? w : conv2d_pack(w, pack)), constant(l.name + ".shift", shift_of(l))};
+    std::vector<Id> in{x, constant(l.name, l.depthwise() || !on_host_ ? w : conv2d_pack(w, pack)),
+                       constant(l.name + ".shift", shift_of(l))};
     for (const Tensors* more : {&l.before, &after})
       for (const Tensor& t : *more) in.push_back(constant(l.name + ".norm", t));
     if (l.slope) in.push_back(constant(l.name + ".slope", l.slope));
@@ -275,6 +277,7 @@ class Fuser {
 
   const Graph& from_;
   const Model& model_;
+  const bool on_host_;
   bool fold_;
   Tensors known_;                          // by value
   std::vector<int> made_by_;               // by value
@@ -289,10 +292,9 @@ class Fuser {
 
 Model fused(const Model& m, Fusion fusion) {
   CHECK(m.graph.updates.empty(), "fused: this graph is for training");
-  for (auto& [name, tensor] : m.tensors)
-    if (tensor.device() != Device::cpu) return m;
   NoGrad quiet;
-  return Fuser(m, fusion).run();
+  const Device device = device_of(m);
+  return to(Fuser(to(m, Device::cpu), fusion, device).run(), device);
 }
 
 }  // namespace vitrine

@@ -170,22 +170,31 @@ Geometry geometry(Direction d, const Tensor& x, const Tensor& w, const Tensor& y
 Tensor to_bf16(const Tensor& t) {
   Tensor half = Tensor::empty({t.shape(), Dtype::bf16, Device::cuda});
   const auto* from = static_cast<const uint32_t*>(t.raw());
-  auto* to = static_cast<uint16_t*>(half.raw());
-  each(t.numel(), [=] __device__(int64_t i) {
+  cuda::fill(static_cast<uint16_t*>(half.raw()), t.numel(), [=] __device__(int64_t i) {
     const uint32_t bits = from[i], is_nan = (bits & 0x7fffffffu) > 0x7f800000u;
-    to[i] = static_cast<uint16_t>(is_nan ? bits >> 16 | 0x40 : (bits + 0x7fff + (bits >> 16 & 1)) >> 16);
+    return static_cast<uint16_t>(is_nan ? bits >> 16 | 0x40 : (bits + 0x7fff + (bits >> 16 & 1)) >> 16);
   });
   return half;
 }
 void from_bf16(const Tensor& half, const Tensor& t) {
   const auto* from = static_cast<const uint16_t*>(half.raw());
-  auto* to = static_cast<uint32_t*>(t.raw());
-  each(t.numel(), [=] __device__(int64_t i) { to[i] = uint32_t{from[i]} << 16; });
+  cuda::fill(static_cast<uint32_t*>(t.raw()), t.numel(), [=] __device__(int64_t i) { return uint32_t{from[i]} << 16; });
+}
+
+// A 1x1 convolution that takes every pixel is a product of matrices.
+bool by_product(const Geometry& s, const Tensor& x, const Tensor& w, const Tensor& y) {
+  if (s.kh * s.kw * s.stride_h * s.stride_w * s.groups != 1 || s.pad_h || s.pad_w) return false;
+  const int64_t pixels = int64_t{s.n} * s.oh * s.ow;
+  auto f = [](const Tensor& t) { return ptr<float>(t); };
+  if (s.direction == Direction::grad_x) return cuda::cublas_matmul(pixels, s.c, s.o, f(y), false, f(w), false, f(x));
+  if (s.direction == Direction::grad_w) return cuda::cublas_matmul(s.o, s.c, pixels, f(y), true, f(x), false, f(w));
+  return cuda::cublas_matmul(pixels, s.o, s.c, f(x), false, f(w), true, f(y));
 }
 
 template <class T>
 bool by_library(const Geometry& s, const Tensor& x, const Tensor& w, const Tensor& y) {
   if (!std::is_same_v<T, float> || !mode().libraries) return false;
+  if (by_product(s, x, w, y)) return true;
   if (mode().precision != Mode::Precision::bf16) return cuda::cudnn_conv(s, x.raw(), w.raw(), y.raw());
   const bool makes_x = s.direction == Direction::grad_x, makes_w = s.direction == Direction::grad_w, makes_y = !makes_x && !makes_w;
   auto half = [](const Tensor& t, bool made) { return made ? Tensor::empty({t.shape(), Dtype::bf16, Device::cuda}) : to_bf16(t); };

@@ -47,8 +47,9 @@ Metas infer(const Metas& in, Attrs* attrs) {
   CHECK(!a.winograd || (a.kh == 3 && a.kw == 3 && a.groups == 1 && a.stride_h * a.stride_w * a.dilation_h * a.dilation_w == 1),
         "Winograd is for 3x3 with stride 1 in one group");
   CHECK(!depthwise || !a.before, "no affine map before a depthwise convolution");
-  const Shape want = depthwise ? w.shape : packed_shape(w.shape, a.groups, a.winograd);
-  CHECK(in[1].shape == want, "weights ", in[1].shape, ", expected ", want);
+  const Shape packed = packed_shape(w.shape, a.groups, a.winograd);
+  CHECK(in[1].shape == (depthwise ? w.shape : packed) || (in[1].shape == w.shape && !a.winograd), "weights ", in[1].shape, ", expected ",
+        w.shape, depthwise ? Shape() : packed);
   size_t i = 3;
   for (int64_t k = 0; k < 3 * a.before; ++k) check_channels(in[0], in[i++], "before");
   for (int64_t k = 0; k < 2 * a.after + a.prelu; ++k) check_channels(y[0], in[i++], "after");

@@ -5,7 +5,8 @@
 //   after     mean, scale [O]
 //   prelu     slope [O]
 //   residual  [N,OH,OW,O]
-// w is packed by conv2d_pack, or [C,kh,kw,1] as it is if the convolution is depthwise (groups = C = O).
+// w is packed by conv2d_pack, or [O,kh,kw,C/groups] as it is: always if the convolution is depthwise (groups = C = O), and where a library
+// will take it.
 #pragma once
 #include "engine/ops/conv2d.h"
 

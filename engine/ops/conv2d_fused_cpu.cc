@@ -5,8 +5,20 @@
 namespace vitrine {
 namespace {
 
+// Weights as they are, of a convolution that is not depthwise, are packed here.
+Tensor packed(const Call& call) {
+  auto& a = call.as<FusedConvAttrs>();
+  const Shape &x = call.in[0].shape(), w = call.in[1].shape();
+  const bool plain = w == Shape{call.in[2].numel(), a.kh, a.kw, x[3] / a.groups}, depthwise = a.groups == x[3] && w[0] == x[3];
+  if (!plain || depthwise) return call.in[1];
+  PackAttrs pack;
+  pack.groups = a.groups;
+  NoGrad quiet;
+  return conv2d_pack(call.in[1], pack);
+}
+
 template <class T>
-cpu::FusedConv<T> arguments(const Call& call) {
+cpu::FusedConv<T> arguments(const Call& call, const Tensor& weights) {
   auto& a = call.as<FusedConvAttrs>();
   const Shape &x = call.in[0].shape(), &y = call.out[0].shape();
   size_t next = 3;
@@ -16,7 +28,7 @@ cpu::FusedConv<T> arguments(const Call& call) {
                       a.winograd != 0,
                       call.in[0].data<T>(),
                       {},
-                      call.in[1].data<T>(),
+                      weights.data<T>(),
                       {},
                       call.out[0].data<T>()};
   f.affine.mean = optional(a.before), f.affine.scale = optional(a.before), f.affine.shift = optional(a.before);
@@ -26,7 +38,8 @@ cpu::FusedConv<T> arguments(const Call& call) {
 }
 
 KernelFor fused("conv2d_fused", Device::cpu, [](const Call& call) {
-  cpu::by_float(call.out[0].dtype(), [&](auto t) { cpu::conv2d_fused(arguments<decltype(t)>(call)); });
+  const Tensor weights = packed(call);
+  cpu::by_float(call.out[0].dtype(), [&](auto t) { cpu::conv2d_fused(arguments<decltype(t)>(call, weights)); });
 });
 
 KernelFor pack("conv2d_pack", Device::cpu, [](const Call& call) {

@@ -8,7 +8,7 @@ namespace vitrine {
 namespace {
 
 using cpu::Affine, cpu::Finish;
-using cuda::each, cuda::kPanel, cuda::Panels, cuda::ptr;
+using cuda::each, cuda::fill, cuda::kPanel, cuda::Panels, cuda::ptr;
 
 template <class T>
 struct Inputs {
@@ -28,9 +28,11 @@ Tensor scaled(const Tensor& x, const Affine<T>& a) {
   if (!a.mean) return x;
   const Tensor out = cuda::scratch<T>(x.shape());
   const T* from = ptr<T>(x);
-  T* to = ptr<T>(out);
-  const int64_t c = x.shape()[3];
-  each(x.numel(), [=] __device__(int64_t i) { to[i] = (from[i] - a.mean[i % c]) * a.scale[i % c] + a.shift[i % c]; });
+  const cuda::ChannelOf channel_of(x.numel(), x.shape()[3]);
+  fill(ptr<T>(out), x.numel(), [=] __device__(int64_t i) {
+    const int64_t c = channel_of(i);
+    return (from[i] - a.mean[c]) * a.scale[c] + a.shift[c];
+  });
   return out;
 }
 
@@ -49,14 +51,14 @@ Tensor unpacked(const Tensor& w, const Shape& shape, int64_t groups) {
 
 template <class T>
 void direct(const Call& call, FusedConvAttrs& a, const Tensor& x, const Finish<T>& finish) {
-  const int64_t o = call.in[2].numel(), c = x.shape()[3];
-  const bool depthwise = a.groups == c && c == o;
-  const Tensor w = depthwise ? call.in[1] : unpacked<T>(call.in[1], {o, a.kh, a.kw, c / a.groups}, a.groups);
+  const Shape shape{call.in[2].numel(), a.kh, a.kw, x.shape()[3] / a.groups};
+  const Tensor w = call.in[1].shape() == shape ? call.in[1] : unpacked<T>(call.in[1], shape, a.groups);
   op_named("conv2d").kernel[static_cast<int>(Device::cuda)]({{x, w}, call.out, &a});
   T* y = ptr<T>(call.out[0]);
-  each(call.out[0].numel(), [=] __device__(int64_t i) {
+  const cuda::ChannelOf channel_of(call.out[0].numel(), shape[0]);
+  fill(y, call.out[0].numel(), [=] __device__(int64_t i) {
     using Scalar = cpu::reference::Scalar<T>;
-    y[i] = cpu::finished<Scalar>(finish, Scalar{y[i]}, i % o, y + i, true).r;
+    return cpu::finished<Scalar>(finish, Scalar{y[i]}, channel_of(i), y + i, true).r;
   });
 }
 

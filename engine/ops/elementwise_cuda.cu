@@ -5,20 +5,18 @@
 namespace vitrine {
 namespace {
 
-using cuda::each, cuda::ptr;
+using cuda::fill, cuda::ptr;
 
 template <class F, class T>
 void unary(const Call& c, ScalarAttrs s) {
   const T *x = ptr<T>(c.in[0]), a = T(s.a), b = T(s.b);
-  T* y = ptr<T>(c.out[0]);
-  each(c.out[0].numel(), [=] __device__(int64_t i) { y[i] = F()(x[i], a, b); });
+  fill(ptr<T>(c.out[0]), c.out[0].numel(), [=] __device__(int64_t i) { return F()(x[i], a, b); });
 }
 
 template <class F, class T>
 void unary_grad(const Call& c, ScalarAttrs s) {
   const T *x = ptr<T>(c.in[0]), *y = ptr<T>(c.in[1]), *g = ptr<T>(c.in[2]), a = T(s.a), b = T(s.b);
-  T* dx = ptr<T>(c.out[0]);
-  each(c.out[0].numel(), [=] __device__(int64_t i) { dx[i] = F()(x[i], y[i], g[i], a, b); });
+  fill(ptr<T>(c.out[0]), c.out[0].numel(), [=] __device__(int64_t i) { return F()(x[i], y[i], g[i], a, b); });
 }
 
 template <class F, class T>
@@ -27,14 +25,14 @@ void binary(const Call& c) {
   T* y = ptr<T>(c.out[0]);
   const Shape& shape = c.out[0].shape();
   if (c.in[0].shape() == c.in[1].shape()) {
-    each(shape.numel(), [=] __device__(int64_t i) { y[i] = F()(a[i], b[i]); });
+    fill(y, shape.numel(), [=] __device__(int64_t i) { return F()(a[i], b[i]); });
     return;
   }
   auto read = cuda::strided<2>(shape, {broadcast_strides(c.in[0].shape(), shape), broadcast_strides(c.in[1].shape(), shape)});
-  each(shape.numel(), [=] __device__(int64_t i) {
+  fill(y, shape.numel(), [=] __device__(int64_t i) {
     uint32_t at[2];
     read.locate(static_cast<uint32_t>(i), at);
-    y[i] = F()(a[at[0]], b[at[1]]);
+    return F()(a[at[0]], b[at[1]]);
   });
 }
 

@@ -5,7 +5,7 @@
 namespace vitrine::quant {
 namespace {
 
-using cuda::each, cuda::ptr;
+using cuda::fill, cuda::ptr;
 
 template <class T>
 __device__ T quantized(T x, const QuantParamsOf<T>& p) {
@@ -15,9 +15,9 @@ __device__ T quantized(T x, const QuantParamsOf<T>& p) {
 template <class T>
 void fake_quant(const Call& c) {
   const T *x = ptr<T>(c.in[0]), *range = ptr<T>(c.in[1]);
-  T* y = ptr<T>(c.out[0]);
   const int64_t bits = c.as<FakeQuantAttrs>().bits;
-  each(c.in[0].numel(), [=] __device__(int64_t i) { y[i] = quantized(x[i], quant_params_of<T>(range[0], range[1], bits)); });
+  fill(ptr<T>(c.out[0]), c.in[0].numel(),
+       [=] __device__(int64_t i) { return quantized(x[i], quant_params_of<T>(range[0], range[1], bits)); });
 }
 
 // The squared error of a row in eight chains, added in order: a lane of the warp each, then lane by lane. Every lane gets it.
@@ -34,20 +34,29 @@ __device__ double squared_error(const T* w, int64_t n, const QuantParamsOf<T>& p
   return sum;
 }
 
-// A warp for each row: one range per row.
+// One range per row: a block for each, or a warp where the range is searched for.
 template <class T>
-__global__ void weight_kernel(int64_t rows, int64_t n, const T* all, T* out, int64_t bits, bool mse) {
+void quantize_rows(int64_t rows, int64_t n, const T* all, T* out, int64_t bits) {
+  cuda::each_block(rows, [=] __device__(int64_t r) {
+    const T* w = all + r * n;
+    T low = INFINITY, high = -INFINITY;
+    for (int64_t i = threadIdx.x; i < n; i += cuda::kBlock) low = cuda::Least()(low, w[i]), high = cuda::Most()(high, w[i]);
+    const T lo = cuda::block_reduce(low, cuda::Least()), hi = cuda::block_reduce(high, cuda::Most());
+    const QuantParamsOf<T> p = quant_params_of<T>(lo, hi, bits);
+    for (int64_t i = threadIdx.x; i < n; i += cuda::kBlock) out[r * n + i] = quantized(w[i], p);
+  });
+}
+template <class T>
+__global__ void searching_kernel(int64_t rows, int64_t n, const T* all, T* out, int64_t bits) {
   const int lane = threadIdx.x % 32, warps = cuda::kBlock / 32;
   for (int64_t r = int64_t{blockIdx.x} * warps + threadIdx.x / 32; r < rows; r += int64_t{gridDim.x} * warps) {
     const T* w = all + r * n;
     T low = INFINITY, high = -INFINITY;
     for (int64_t i = lane; i < n; i += 32) low = cuda::Least()(low, w[i]), high = cuda::Most()(high, w[i]);
     T lo = cuda::warp_reduce(low, cuda::Least()), hi = cuda::warp_reduce(high, cuda::Most());
-    if (mse) {
-      const auto cut = shrunken(static_cast<float>(lo), static_cast<float>(hi),
-                                [=](float from, float to) { return squared_error(w, n, quant_params_of<T>(from, to, bits)); });
-      lo = cut.first, hi = cut.second;
-    }
+    const auto cut = shrunken(static_cast<float>(lo), static_cast<float>(hi),
+                              [=](float from, float to) { return squared_error(w, n, quant_params_of<T>(from, to, bits)); });
+    lo = cut.first, hi = cut.second;
     const QuantParamsOf<T> p = quant_params_of<T>(lo, hi, bits);
     for (int64_t i = lane; i < n; i += 32) out[r * n + i] = quantized(w[i], p);
   }
@@ -58,22 +67,23 @@ void fake_quant_weight(const Call& c) {
   auto& a = c.as<FakeQuantWeightAttrs>();
   const int64_t rows = a.per_channel ? c.in[0].shape()[0] : 1, n = rows ? c.in[0].numel() / rows : 0;
   if (n == 0) return;
+  if (!a.mse) return quantize_rows(rows, n, ptr<T>(c.in[0]), ptr<T>(c.out[0]), a.bits);
   const auto blocks = static_cast<unsigned>(std::min<int64_t>((rows * 32 + cuda::kBlock - 1) / cuda::kBlock, 65535));
-  LAUNCH((weight_kernel<T>), blocks, cuda::kBlock, rows, n, ptr<T>(c.in[0]), ptr<T>(c.out[0]), a.bits, a.mse != 0);
+  LAUNCH((searching_kernel<T>), blocks, cuda::kBlock, rows, n, ptr<T>(c.in[0]), ptr<T>(c.out[0]), a.bits);
 }
 
 template <class T>
 void clip(const Call& c) {
   const T *x = ptr<T>(c.in[0]), *range = ptr<T>(c.in[1]);
-  T* y = ptr<T>(c.out[0]);
-  each(c.in[0].numel(), [=] __device__(int64_t i) { y[i] = x[i] < range[0] ? range[0] : x[i] > range[1] ? range[1] : x[i]; });
+  fill(ptr<T>(c.out[0]), c.in[0].numel(), [=] __device__(int64_t i) {
+    return x[i] < range[0] ? range[0] : x[i] > range[1] ? range[1] : x[i];
+  });
 }
 
 template <class T>
 void clip_grad(const Call& c) {
   const T *x = ptr<T>(c.in[0]), *range = ptr<T>(c.in[1]), *g = ptr<T>(c.in[2]);
-  T* y = ptr<T>(c.out[0]);
-  each(c.in[0].numel(), [=] __device__(int64_t i) { y[i] = x[i] < range[0] || x[i] > range[1] ? T(0) : g[i]; });
+  fill(ptr<T>(c.out[0]), c.in[0].numel(), [=] __device__(int64_t i) { return x[i] < range[0] || x[i] > range[1] ? T(0) : g[i]; });
 }
 
 #define KERNEL(id, op, function) \

@@ -1,6 +1,6 @@
-// Extremes and integer counts are gathered on the device; they do not depend on an order, so ranges have the bits of the cpu. Where a rule
+// Extremes and integer counts are gathered on the device; neither depends on an order. Where a rule
 // needs the extremes alone, the range never leaves the device; the others take counts to the host, where the rules stand.
-#include "engine/cuda/block.cuh"
+#include "quant/ops/extremes.cuh"
 #include "quant/ops/observe_rule.h"
 
 namespace vitrine::quant {
@@ -8,38 +8,15 @@ namespace {
 
 using cuda::each, cuda::ptr;
 
-constexpr int64_t kPiece = 64 * cuda::kBlock;  // elements to a block
-
-// Least and greatest of x and of (lo, hi): f32 or f64 [2] in `at`, which holds lo and hi before.
-template <class T>
-void widen(const T* x, int64_t n, T* at) {
-  const int64_t blocks = (n + kPiece - 1) / kPiece;
-  Tensor partials = cuda::scratch<T>({blocks, 2});
-  T* partial = ptr<T>(partials);
-  cuda::each_block(blocks, [=] __device__(int64_t b) {
-    T low = at[0], high = at[1];
-    const int64_t end = (b + 1) * kPiece < n ? (b + 1) * kPiece : n;
-    for (int64_t i = b * kPiece + threadIdx.x; i < end; i += cuda::kBlock) low = cuda::Least()(low, x[i]), high = cuda::Most()(high, x[i]);
-    low = cuda::block_reduce(low, cuda::Least()), high = cuda::block_reduce(high, cuda::Most());
-    if (threadIdx.x == 0) partial[2 * b] = low, partial[2 * b + 1] = high;
-  });
-  cuda::each_block(1, [=] __device__(int64_t) {
-    T low = at[0], high = at[1];
-    for (int64_t b = threadIdx.x; b < blocks; b += cuda::kBlock)
-      low = cuda::Least()(low, partial[2 * b]), high = cuda::Most()(high, partial[2 * b + 1]);
-    low = cuda::block_reduce(low, cuda::Least()), high = cuda::block_reduce(high, cuda::Most());
-    __syncthreads();  // all have read `at`
-    if (threadIdx.x == 0) at[0] = low, at[1] = high;
-  });
-}
-
 template <class T>
 struct Source {
   const T* x;
   int64_t n;
   std::pair<float, float> extremes() const {
     Tensor range = Tensor::zeros({2}, dtype_of<T>(), Device::cuda);
-    widen(x, n, ptr<T>(range));
+    const T* from = x;
+    widen(
+        n, [=] __device__(int64_t i) { return from[i]; }, ptr<T>(range));
     auto v = range.values();
     return {static_cast<float>(v[0]), static_cast<float>(v[1])};
   }
@@ -62,13 +39,14 @@ void observe(const Call& c) {
   const T *x = ptr<T>(c.in[0]), *range = ptr<T>(c.in[1]);
   T* out = ptr<T>(c.out[0]);
   const int64_t n = c.in[0].numel();
+  const auto value = [=] __device__(int64_t i) { return x[i]; };
   if (a.rule == ObserveAttrs::minmax) {
     each(2, [=] __device__(int64_t i) { out[i] = range[i]; });
-    return widen(x, n, out);
+    return widen(n, value, out);
   }
   if (a.rule == ObserveAttrs::ema) {
     each(2, [=] __device__(int64_t i) { out[i] = 0; });
-    widen(x, n, out);
+    widen(n, value, out);
   } else {
     const auto [lo, hi] = target(Source<T>{x, n}, a);
     const float low = lo, high = hi;
