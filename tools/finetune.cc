@@ -80,6 +80,7 @@ Trained finetune(Model& student, const Model& teacher, const data::Dataset& set,
         record.metrics(to_json(m));
       });
   t.seconds = watch.seconds();
+  say() << "fine-tuning: " << t.images << " images in " << t.seconds << " s, " << t.rate() << " images/s\n";
   return t;
 }
 

@@ -19,7 +19,7 @@ class DevicePooling {
   std::vector<Tensor> features_;
 };
 
-// In blocks of pairs: the templates are copied once, pairs and scores come and go.
+// In blocks of 2^25 pairs (IJB-C is half of one): the templates are copied once, pairs and scores come and go.
 std::vector<double> template_scores(const eval::Templates& unit, std::span<const eval::TemplatePair> pairs, Device);
 
 }  // namespace vitrine::tools

@@ -1,9 +1,11 @@
 #include "tools/inference.h"
 
+#include <algorithm>
 #include <charconv>
 #include <exception>
 #include <utility>
 
+#include "engine/core/parallel.h"
 #include "engine/core/queue.h"
 #include "engine/graph/session.h"
 #include "engine/ops/image_input.h"
@@ -55,11 +57,17 @@ struct Arriving {
   }
 };
 
+// The cpu computes with all its threads and needs two that decode; a GPU is faster than two, and leaves the others idle.
+data::LoaderOptions options_of(const data::Preprocess& p, Device device) {
+  const int workers = device == Device::cpu ? 2 : std::max(2, threads());
+  return {p, workers, 2 * workers};
+}
+
 }  // namespace
 
 void for_each_batch(const data::Dataset& set, const data::Batches& batches, const data::Preprocess& p, Device device,
                     const BatchUser& use) {
-  data::Loader loader(set, batches, {p, 2, 4});
+  data::Loader loader(set, batches, options_of(p, device));
   ImageInputAttrs input;
   input.height = p.height, input.width = p.width, input.mean = p.mean, input.std = p.std, input.bgr = p.bgr, input.shrink = p.shrink;
   Arriving now, next;

@@ -92,7 +92,7 @@ Json quantize(Options o, const Common& c) {
   Json result{{"model", record.path("model.safetensors")},
               {"steps", t.steps},
               {"loss", t.loss},
-              {"images_per_s", t.seconds > 0 ? static_cast<double>(t.images) / t.seconds : 0},
+              {"images_per_s", t.rate()},
               {"seconds", t.seconds},
               {"seed", c.seed}};
   record.finish(result);

@@ -87,7 +87,8 @@ Json train(Options o, const Common& c) {
               {"seconds", seconds},
               {"seed", c.seed}};
   record.finish(result);
-  say() << record.path("model.safetensors") << ": " << steps << " steps, loss " << loss << "\n";
+  say() << "training: " << images << " images in " << seconds << " s, " << static_cast<double>(images) / seconds << " images/s\n"
+        << record.path("model.safetensors") << ": " << steps << " steps, loss " << loss << "\n";
   return result;
 }
 

@@ -1,10 +1,11 @@
 // The GPU as a Backend. One stream for all work, so a block that is freed can be handed out at once: its next user is queued behind its
-// last. Copies from the host go through pinned memory and return before they are done; those ahead have a stream of their own. Recorded
-// work is a CUDA graph, whose blocks are kept from others.
+// last. Copies from and to the host go through pinned memory; those from it return before they are done, those ahead have a stream of their
+// own. Recorded work is a CUDA graph, whose blocks are kept from others.
 #include <cstring>
 #include <mutex>
 
 #include "engine/core/device.h"
+#include "engine/core/parallel.h"
 #include "engine/core/private_pool.h"
 #include "engine/core/queue.h"
 #include "engine/cuda/fault.h"
@@ -15,6 +16,7 @@ namespace vitrine::cuda {
 namespace {
 
 constexpr int64_t kPinned = 8 << 20;  // bytes of one of the two staging blocks
+constexpr int64_t kStaged = 1 << 20;  // what is read in fewer is left to the driver
 
 PoolSet& pool() {
   static auto* p = new PoolSet(256);  // outlives every static tensor
@@ -45,43 +47,88 @@ void wait() {
   throw_faults();
 }
 
+// Between pinned memory and the caller's. One core copies less than the bus takes, so large copies are shared by all; small ones come with
+// every training step, when the other cores have work.
+class HostCopy {
+ public:
+  explicit HostCopy(int64_t bytes) : grain_(bytes >= 4 * kPinned ? kPinned / 16 : kPinned) {}
+  void operator()(char* to, const char* from, int64_t bytes) const {
+    parallel_for(bytes, grain_, [&](int64_t begin, int64_t end) { std::memcpy(to + begin, from + begin, end - begin); });
+  }
+
+ private:
+  int64_t grain_;
+};
+
+// Two pinned blocks in turn: while the device reads or writes one, the host fills or empties the other.
+class Staging {
+ public:
+  Staging() {
+    for (Block& b : block_) {
+      CUDA_CHECK(cudaMallocHost(reinterpret_cast<void**>(&b.bytes), kPinned));
+      CUDA_CHECK(cudaEventCreateWithFlags(&b.idle, cudaEventDisableTiming));
+    }
+  }
+  // Returns when the host's bytes may change; those of the device are there in the order of the stream.
+  void to_device(char* device, const char* host, int64_t bytes, cudaStream_t to) {
+    std::lock_guard lock(mutex_);
+    const HostCopy copy(bytes);
+    for (int64_t at = 0; at < bytes; at += kPinned) {
+      Block& b = block_[next_ ^= 1];
+      const int64_t part = std::min(kPinned, bytes - at);
+      CUDA_CHECK(cudaEventSynchronize(b.idle));  // at once, if it was never recorded
+      copy(b.bytes, host + at, part);
+      CUDA_CHECK(cudaMemcpyAsync(device + at, b.bytes, part, cudaMemcpyHostToDevice, to));
+      CUDA_CHECK(cudaEventRecord(b.idle, to));
+    }
+  }
+  // Returns when the bytes are there. The stream must be the one whose copies to the device go through these blocks.
+  void to_host(char* host, const char* device, int64_t bytes, cudaStream_t from) {
+    std::lock_guard lock(mutex_);
+    const HostCopy copy(bytes);
+    const auto part = [&](int64_t at) { return std::min(kPinned, bytes - at); };
+    const auto ask = [&](int64_t at) {
+      if (at >= bytes) return;
+      Block& b = block_[at / kPinned % 2];
+      CUDA_CHECK(cudaMemcpyAsync(b.bytes, device + at, part(at), cudaMemcpyDeviceToHost, from));
+      CUDA_CHECK(cudaEventRecord(b.idle, from));
+    };
+    ask(0), ask(kPinned);
+    for (int64_t at = 0; at < bytes; at += kPinned) {
+      Block& b = block_[at / kPinned % 2];
+      CUDA_CHECK(cudaEventSynchronize(b.idle));
+      copy(host + at, b.bytes, part(at));
+      ask(at + 2 * kPinned);
+    }
+  }
+
+ private:
+  struct Block {
+    char* bytes = nullptr;
+    cudaEvent_t idle = nullptr;
+  } block_[2];
+  int next_ = 0;
+  std::mutex mutex_;
+};
+Staging& staging() {  // of the stream that does the work
+  static auto* s = new Staging;
+  return *s;
+}
+
 void to_host(void* host, const void* device, int64_t bytes) {
   CHECK(!recording, "the host reads ", bytes, " bytes in work that is recorded");
-  if (bytes) CUDA_CHECK(cudaMemcpyAsync(host, device, bytes, cudaMemcpyDeviceToHost, stream()));
+  if (bytes >= kStaged)
+    staging().to_host(static_cast<char*>(host), static_cast<const char*>(device), bytes, stream());
+  else if (bytes)
+    CUDA_CHECK(cudaMemcpyAsync(host, device, bytes, cudaMemcpyDeviceToHost, stream()));
   wait();
 }
 
-// Two pinned blocks in turn: while the device reads one, the host fills the other.
-struct Staging {
-  struct Block {
-    char* bytes = nullptr;
-    cudaEvent_t read = nullptr;
-  } block[2];
-  int next = 0;
-  std::mutex mutex;
-  Staging() {
-    for (Block& b : block) {
-      CUDA_CHECK(cudaMallocHost(reinterpret_cast<void**>(&b.bytes), kPinned));
-      CUDA_CHECK(cudaEventCreateWithFlags(&b.read, cudaEventDisableTiming));
-    }
-  }
-  void copy(void* device, const void* host, int64_t bytes, cudaStream_t to) {
-    CHECK(!recording, "the host hands over ", bytes, " bytes in work that is recorded");
-    std::lock_guard lock(mutex);
-    for (int64_t done = 0; done < bytes; done += kPinned) {
-      Block& b = block[next ^= 1];
-      const int64_t part = std::min(kPinned, bytes - done);
-      CUDA_CHECK(cudaEventSynchronize(b.read));  // at once, if it was never recorded
-      std::memcpy(b.bytes, static_cast<const char*>(host) + done, part);
-      CUDA_CHECK(cudaMemcpyAsync(static_cast<char*>(device) + done, b.bytes, part, cudaMemcpyHostToDevice, to));
-      CUDA_CHECK(cudaEventRecord(b.read, to));
-    }
-  }
-};
+void refuse_recording(int64_t bytes) { CHECK(!recording, "the host hands over ", bytes, " bytes in work that is recorded"); }
 
 void from_host(void* device, const void* host, int64_t bytes) {
-  static auto* staging = new Staging;
-  staging->copy(device, host, bytes, stream());
+  refuse_recording(bytes);
+  staging().to_device(static_cast<char*>(device), static_cast<const char*>(host), bytes, stream());
 }
 
 struct Ahead {
@@ -99,10 +146,11 @@ Ahead& ahead() {
 }
 
 void copy_ahead(void* device, const void* host, int64_t bytes) {
+  refuse_recording(bytes);
   Ahead& a = ahead();
   CUDA_CHECK(cudaEventRecord(a.queued, stream()));  // the block's last users are in the queue, perhaps
   CUDA_CHECK(cudaStreamWaitEvent(a.stream, a.queued, 0));
-  a.staging.copy(device, host, bytes, a.stream);
+  a.staging.to_device(static_cast<char*>(device), static_cast<const char*>(host), bytes, a.stream);
   CUDA_CHECK(cudaEventRecord(a.copied, a.stream));
 }
 void await_copies() { CUDA_CHECK(cudaStreamWaitEvent(stream(), ahead().copied, 0)); }

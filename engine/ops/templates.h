@@ -16,7 +16,9 @@ struct PoolFacesAttrs : Attrs {
 Tensor pool_faces(const Tensor& features, const Tensor& scores, const Tensor& faces, const Tensor& media, const Tensor& templates,
                   const PoolFacesAttrs&);
 
-// rows f64 [n, dim], pairs i32 [p, 2] -> f64 [p]: dot products of pairs of rows, in the order of core/chains.h.
+// rows f64 [n, dim], pairs i32 [p, 2] -> f64 [p]: dot products of pairs of rows, in the order of core/chains.h. The highest bit of a pair's
+// two numbers is not read: lists that keep a label there (eval/ijb.h) are handed over as they lie in memory.
+inline constexpr int32_t kRowBits = 0x7fffffff;
 Tensor pair_dots(const Tensor& rows, const Tensor& pairs);
 
 }  // namespace vitrine

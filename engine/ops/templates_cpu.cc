@@ -49,10 +49,10 @@ KernelFor dots_kernel("pair_dots", Device::cpu, [](const Call& c) {
   const double* x = c.in[0].data<double>();
   const auto* pair = c.in[1].data<int32_t>();
   double* y = c.out[0].data<double>();
-  for (int64_t i = 0; i < c.in[1].numel(); ++i)
-    CHECK(pair[i] >= 0 && pair[i] < rows, "pair_dots: row ", pair[i], ": expected 0 to ", rows - 1);
+  const auto row = [=](int64_t i) { return int64_t{pair[i] & kRowBits}; };
+  for (int64_t i = 0; i < c.in[1].numel(); ++i) CHECK(row(i) < rows, "pair_dots: row ", row(i), ": expected 0 to ", rows - 1);
   parallel_for(c.out[0].numel(), cpu::row_grain(dim), [&](int64_t begin, int64_t end) {
-    for (int64_t i = begin; i < end; ++i) y[i] = dot_in_chains(x + pair[2 * i] * dim, x + pair[2 * i + 1] * dim, dim);
+    for (int64_t i = begin; i < end; ++i) y[i] = dot_in_chains(x + row(2 * i) * dim, x + row(2 * i + 1) * dim, dim);
   });
 });
 

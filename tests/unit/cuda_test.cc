@@ -259,6 +259,19 @@ TEST(CudaMemory, AFreedBlockIsUsedAgain) {
   EXPECT_EQ(Tensor::empty({{1000}, Dtype::f32, Device::cuda}).raw(), first);
 }
 
+// Copies of whole pinned blocks, of parts of them, and with fewer bytes than go through them.
+TEST(CudaMemory, BytesComeBackAsTheyWent) {
+  VITRINE_NEEDS_CUDA;
+  for (int64_t n : {0, 1, 1 << 20, 16 << 20, 24 << 20, (40 << 20) + 5}) {
+    std::vector<uint8_t> sent(n), back(n);
+    for (int64_t i = 0; i < n; ++i) sent[i] = static_cast<uint8_t>(i % 251);
+    const Tensor there = Tensor::empty({{n}, Dtype::u8, Device::cuda});
+    backend(Device::cuda).from_host(there.raw(), sent.data(), n);
+    backend(Device::cuda).to_host(back.data(), there.raw(), n);
+    EXPECT_TRUE(back == sent) << n << " bytes";
+  }
+}
+
 Tensor on_device(const std::vector<float>& v) { return Tensor::from({static_cast<int64_t>(v.size())}, v).to(Device::cuda); }
 
 TEST(CudaQueue, RecordedWorkIsDoneWheneverItIsRun) {
