@@ -1,8 +1,8 @@
-// gpu_bench [--only networks|operators|pairs|integer] [NETWORK...]: whole networks on the cuda device. A line each: images/s of inference,
-// of a training step (classifier head, SGD) and of an EKD step (teacher, w6a6 student, SGD), as they come and replayed, at batch 64 and
-// 256, for each precision; pairs/s of IJB-C's scores; median and spread of five repetitions. --only operators: where three steps go, by
-// operator. Then integer layers and packed networks (integer.cc). `gpu_bench --device` says which device there is, or what is missing. What
-// the same machine's PyTorch does: bench/cuda/pytorch.py.
+// gpu_bench [--only networks|operators|convolutions|pairs|integer] [NETWORK...]: whole networks on the cuda device. A line each: images/s
+// of inference, of a training step (classifier head, SGD) and of an EKD step (teacher, w6a6 student, SGD), as they come and replayed, at
+// batch 64 and 256, for each precision; pairs/s of IJB-C's scores; median and spread of five repetitions. --only operators: where three
+// steps go, by operator. Then integer layers and packed networks (integer.cc). `gpu_bench --device` says which device there is, or what is
+// missing. What the same machine's PyTorch does: bench/cuda/pytorch.py.
 #include <CLI/CLI.hpp>
 #include <algorithm>
 #include <cstdio>
@@ -10,6 +10,7 @@
 
 #include "bench/cuda/integer.h"
 #include "bench/cuda/timing.h"
+#include "bench/layers.h"
 #include "engine/core/mode.h"
 #include "engine/core/profile.h"
 #include "engine/core/rng.h"
@@ -131,6 +132,32 @@ void measure_operators(const std::string& network, int64_t batch) {
   }
 }
 
+// Every distinct convolution of a network, in its three directions: by cuDNN and by our own kernels.
+void measure_convolutions(const std::string& network, int64_t batch) {
+  NoGrad quiet;
+  for (const Layer& l : layers(network, batch)) {
+    const cpu::ConvShape& s = l.shape;
+    Conv2dAttrs a;
+    a.stride_h = s.stride_h, a.stride_w = s.stride_w, a.pad_h = s.pad_h, a.pad_w = s.pad_w, a.groups = s.groups;
+    const Tensor x = Tensor::full({s.n, s.h, s.w, s.c}, 0.5).to(Device::cuda),
+                 w = Tensor::full({s.o, s.kh, s.kw, s.group_in()}, 0.5).to(Device::cuda);
+    const Tensor g = conv2d(x, w, a);
+    const double operations = 2.0 * static_cast<double>(s.y_numel() * s.kh * s.kw * s.group_in());
+    for (auto& [direction, step] : {std::pair<const char*, Step>{"forward", [&] { conv2d(x, w, a); }},
+                                    {"grad_x", [&] { conv2d_grad_x(g, w, a, s.h, s.w); }},
+                                    {"grad_w", [&] { conv2d_grad_w(x, g, a, s.kh, s.kw); }}}) {
+      std::printf("%-56s", cat(network, " b", batch, " ", name(mode().precision), " ", describe(l), " ", direction).c_str());
+      for (bool libraries : {true, false}) {
+        mode().libraries = libraries;
+        const Timing t = timing(step, 0.02);
+        std::printf("  %s %9.2f us %7.2f TFLOP/s", libraries ? "cuDNN" : "ours", 1e6 * t.seconds, 1e-12 * operations / t.seconds);
+      }
+      mode().libraries = true;
+      std::printf("\n");
+    }
+  }
+}
+
 // Scores of as many pairs as IJB-C has, of templates that mean nothing.
 void measure_pairs() {
   eval::Templates unit{512, std::vector<double>(23'124 * 512)};
@@ -162,7 +189,7 @@ int run_all(int argc, char** argv) {
   std::vector<int64_t> batches{64, 256};
   bool device_only = false;
   app.add_option("networks", networks, "which");
-  app.add_option("--only", only, "pairs, networks, operators, integer");
+  app.add_option("--only", only, "pairs, networks, operators, convolutions, integer");
   app.add_option("--batches", batches, "of the networks' rows");
   app.add_flag("--device", device_only, "says which device there is, or what is missing");
   CLI11_PARSE(app, argc, argv);
@@ -172,6 +199,7 @@ int run_all(int argc, char** argv) {
   if (wanted("pairs")) measure_pairs();
   if (wanted("networks")) in_every_precision(measure, networks, batches);
   if (wanted("operators")) in_every_precision(measure_operators, networks, batches);
+  if (wanted("convolutions")) in_every_precision(measure_convolutions, networks, batches);
   if (wanted("integer")) integer_rows(networks);
   return 0;
 }

@@ -44,10 +44,11 @@ __global__ void each_kernel(int64_t n, F f) {
   for (int64_t i = blockIdx.x * int64_t{blockDim.x} + threadIdx.x; i < n; i += int64_t{gridDim.x} * blockDim.x) f(i);
 }
 
-// f(i) for i in [0, n), by as many threads as there is work for. Neighbouring i are neighbouring threads.
-template <class F>
+// f(i) for i in [0, n), by as many threads as there is work for. Neighbouring i are neighbouring threads. Where few threads have much to do,
+// small blocks spread them over the device.
+template <int kThreads = kBlock, class F>
 void each(int64_t n, F f) {
-  if (n > 0) LAUNCH((each_kernel<F>), static_cast<unsigned>(std::min((n + kBlock - 1) / kBlock, kMostBlocks)), kBlock, n, f);
+  if (n > 0) LAUNCH((each_kernel<F>), static_cast<unsigned>(std::min((n + kThreads - 1) / kThreads, kMostBlocks)), kThreads, n, f);
 }
 
 // y[i] = f(i). A thread does some elements a block apart, and all their reads before their writes: what is on its way at once is what

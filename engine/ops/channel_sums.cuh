@@ -9,11 +9,11 @@ namespace vitrine::cuda {
 // before the first of them is added: a chain of additions waits for memory otherwise. Returns f64 [kSums, c].
 template <int kSums, class Load, class Add>
 Tensor channel_sums(int64_t rows, int64_t c, Load load, Add add) {
-  constexpr int kAhead = 8, kChunksAhead = 32;
+  constexpr int kAhead = 32, kChunksAhead = 64, kFew = 64;  // kFew: threads of a block
   const int64_t length = cpu::channel_chunk(c), chunks = chunk_count(rows, length);
   Tensor partials = scratch<double>({chunks, kSums, c}), totals = scratch<double>({kSums, c});
   double *partial = ptr<double>(partials), *total = ptr<double>(totals);
-  each(chunks * c, [=] __device__(int64_t job) {
+  each<kFew>(chunks * c, [=] __device__(int64_t job) {
     const int64_t chunk = job / c, channel = job % c, end = (chunk + 1) * length < rows ? (chunk + 1) * length : rows;
     double sums[kSums] = {};
     int64_t r = chunk * length;
@@ -25,7 +25,7 @@ Tensor channel_sums(int64_t rows, int64_t c, Load load, Add add) {
     for (; r < end; ++r) add(load(r * c + channel, channel), r * c + channel, channel, sums);
     for (int s = 0; s < kSums; ++s) partial[(kSums * chunk + s) * c + channel] = sums[s];
   });
-  each(kSums * c, [=] __device__(int64_t i) {
+  each<kFew>(kSums * c, [=] __device__(int64_t i) {
     double sum = 0;
     int64_t k = 0;
     for (; k + kChunksAhead <= chunks; k += kChunksAhead) {

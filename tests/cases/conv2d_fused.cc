@@ -42,7 +42,8 @@ Tensors inputs(Maker& m, const Fused& f) {
 }
 
 // Packs inside, so that the magnitude that the bound needs is that of |w|.
-Tensors run(Tensors in, const FusedConvAttrs& a) {
+Tensors run(Tensors in, const FusedConvAttrs& a, bool packed = true) {
+  if (!packed) return {conv2d_fused(in, a)};
   PackAttrs pack;
   pack.groups = a.groups, pack.winograd = a.winograd;
   const int64_t c = in[0].shape()[3];
@@ -66,11 +67,13 @@ const int registered = [] {
       {"winograd, one pixel", {1, 1, 1, 3}, {5, 3, 3, 3}, with(attrs(1, 1), 0, 0, 1, 1, 1)},
       {"winograd, empty batch", {0, 4, 4, 3}, {5, 3, 3, 3}, with(attrs(1, 1), 0, 0, 1, 1, 1)},
   };
-  for (Fused f : all) {
-    f.a.kh = f.w[1], f.a.kw = f.w[2];
-    cases().push_back({"conv2d_fused", f.label, [f](Maker& m) { return inputs(m, f); }, [a = f.a](const Tensors& in) { return run(in, a); },
-                       terms(f), false});
-  }
+  for (bool packed : {true, false})
+    for (Fused f : all) {
+      if (!packed && (f.a.winograd || f.a.groups == f.x[3])) continue;  // always packed; never packed
+      f.a.kh = f.w[1], f.a.kw = f.w[2];
+      cases().push_back({"conv2d_fused", cat(f.label, packed ? "" : ", weights as they are"), [f](Maker& m) { return inputs(m, f); },
+                         [a = f.a, packed](const Tensors& in) { return run(in, a, packed); }, terms(f), false});
+    }
   auto pack = [](const char* label, Shape w, PackAttrs a) {
     cases().push_back({"conv2d_pack", label, [w](Maker& m) { return Tensors{m.uniform(w)}; },
                        [a](const Tensors& in) { return Tensors{conv2d_pack(in[0], a)}; }, 16, false, true});

@@ -111,6 +111,27 @@ TEST(SimDeathTest, TheHostCannotTouchDeviceMemory) {
 }
 #endif
 
+TEST(Sim, ADivisorDividesEveryNumberBelowTwoToThe31) {
+  constexpr uint32_t kMost = (1u << 31) - 1;
+  for (uint32_t d : {1u, 2u, 3u, 5u, 7u, 49u, 64u, 112u, 641u, 5749u, 65535u, 65536u, 65537u, 1u << 30, kMost - 1, kMost})
+    for (uint32_t multiple : {0u, 1u, 2u, kMost / d / 2, kMost / d - 1, kMost / d})
+      for (int64_t off : {-1, 0, 1}) {
+        const int64_t n = int64_t{d} * multiple + off;
+        if (n < 0 || n > kMost) continue;
+        EXPECT_EQ(Divisor(d).quotient(static_cast<uint32_t>(n)), n / d) << n << " / " << d;
+        EXPECT_EQ(Divisor(d).remainder(static_cast<uint32_t>(n)), n % d) << n << " % " << d;
+      }
+}
+
+TEST(Sim, FillingReachesEveryElementAndNoneBehind) {
+  for (int64_t n : {int64_t{1}, int64_t{kBlock}, int64_t{kBlock * kInFlight}, int64_t{kBlock * kInFlight * kMostBlocks * 2 + 77}}) {
+    Tensor y = list(n);
+    fill(ptr<int64_t>(y), n, [=] __device__(int64_t i) { return 3 * i + 1; });
+    const auto v = y.values<int64_t>();
+    for (int64_t i = 0; i < n; ++i) ASSERT_EQ(v[i], 3 * i + 1) << i << " of " << n;
+  }
+}
+
 TEST(Sim, ALaunchThatNoDeviceTakesIsAnError) {
   expect_error(error_of([] { LAUNCH(half_warp_kernel, 1, 1025); }), "no device launches 1x1x1 blocks of 1025 threads");
 }

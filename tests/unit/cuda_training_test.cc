@@ -3,6 +3,7 @@
 
 #include "data/dataset.h"
 #include "engine/core/rng.h"
+#include "engine/graph/fuse.h"
 #include "engine/graph/rewrite.h"
 #include "nn/network.h"
 #include "quant/placement.h"
@@ -52,6 +53,18 @@ TEST(CudaNetwork, AQuantizedTrainingForwardHasTheBitsOfTheCpu) {
   EXPECT_EQ(on_device.device(), Device::cuda);
   EXPECT_EQ(on_device.values(), on_host.values());
   expect_same(device.tensors, host.tensors);  // running statistics and ranges moved alike
+}
+
+TEST(CudaNetwork, TheInferenceFormOfAStudentHasTheBitsOfTheCpu) {
+  VITRINE_NEEDS_CUDA;
+  OwnKernels own;
+  NoGrad quiet;
+  const Model host = student_of(tiny());
+  run(quant::with_running_ranges(host.graph, {}), host.tensors, {pixels()});
+  const Model device = fused(to(host, Device::cuda));
+  EXPECT_EQ(std::string(device.graph.nodes[0].op->name), "conv2d_fused");
+  EXPECT_EQ(run(device.graph, device.tensors, {pixels().to(Device::cuda)})[0].values(),
+            run(host.graph, host.tensors, {pixels()})[0].values());
 }
 
 Model trained(Device where, std::vector<tools::StepMetrics>& steps) {
