@@ -31,6 +31,7 @@ void add_common(CLI::App& app, Common& c) {
   app.add_option("--precision", c.precision, "of convolutions and products on cuda: f32, or inputs rounded to tf32 or bf16")
       ->check(CLI::IsMember({"f32", "tf32", "bf16"}))
       ->capture_default_str();
+  app.add_flag("--tuned", c.tuned, "on cuda: cuDNN's algorithms by measurement: faster, but another run may differ in bits");
   app.add_flag("--own-kernels", c.own_kernels, "on cuda: use neither cuDNN nor cuBLAS; the orders of addition are then those of the cpu");
   app.add_option("--threads", c.threads, "threads, 0: one per core")->check(CLI::NonNegativeNumber)->capture_default_str();
   app.add_option("--seed", c.seed, "seed of everything random")->capture_default_str();
@@ -44,9 +45,11 @@ void prepare(Common& c) {
   if (c.device == "auto") c.device = cuda.state == Backend::State::ready && !cuda.simulated ? "cuda" : "cpu";
   using Precision = Mode::Precision;
   mode().precision = c.precision == "tf32" ? Precision::tf32 : c.precision == "bf16" ? Precision::bf16 : Precision::f32;
+  mode().tuned = c.tuned;
   mode().libraries = !c.own_kernels;
   CHECK(c.precision == "f32" || (c.device == "cuda" && !c.own_kernels), "--precision ", c.precision,
         ": only with cuDNN and cuBLAS on a cuda device");
+  CHECK(!c.tuned || (c.device == "cuda" && !c.own_kernels), "--tuned: only with cuDNN on a cuda device");
   if (c.threads > 0) set_threads(c.threads);
   json_on_stdout = c.json == "-";
 }
@@ -71,7 +74,8 @@ std::string device_text(const Common& c) { return device_of(c) == Device::cpu ? 
 std::string mode_text(const Common& c) {
   if (device_of(c) == Device::cpu) return "strict f32, independent of threads";
   return cat(c.precision == "f32" ? "strict f32" : cat(c.precision, " inputs of convolutions and products, f32 otherwise"), ", ",
-             c.own_kernels ? "our own kernels" : "cuDNN and cuBLAS where they are", ", deterministic");
+             c.own_kernels ? "our own kernels" : "cuDNN and cuBLAS where they are",
+             c.tuned ? ", algorithms by measurement: another run may differ in bits" : ", deterministic");
 }
 
 Command::Command(const char* name, const char* help, Action (*describe)(CLI::App&)) { commands()[name] = {help, describe}; }

@@ -15,6 +15,7 @@ using Json = nlohmann::ordered_json;
 struct Common {
   std::string device = "auto";    // cpu or cuda, once a command runs
   std::string precision = "f32";  // of convolutions and products on cuda
+  bool tuned = false;             // on cuda: cuDNN's algorithms by measurement
   bool own_kernels = false;       // on cuda: neither cuDNN nor cuBLAS
   int threads = 0;                // 0: one per core
   uint64_t seed = 1;
@@ -24,7 +25,7 @@ struct Common {
 
 Device device_of(const Common&);
 std::string device_text(const Common&);  // what computes
-std::string mode_text(const Common&);    // what may change bits: precision, libraries
+std::string mode_text(const Common&);    // what may change bits: precision, libraries, measured algorithms
 
 // What a subcommand does when its turn comes; it returns its machine-readable result.
 using Action = std::function<Json(const Common&)>;

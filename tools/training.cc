@@ -4,6 +4,7 @@
 #include <cmath>
 #include <filesystem>
 
+#include "engine/core/mode.h"
 #include "engine/graph/fuse.h"
 #include "engine/graph/rewrite.h"
 #include "nn/io/safetensors.h"
@@ -186,7 +187,7 @@ void fit(Model& network, const Model* teacher, const data::Dataset& set, const E
          const Checkpoint& checkpoint, const AfterStep& after_step) {
   Graph frozen = with_batch_statistics(network.graph), tracking = quant::with_running_ranges(frozen, recipe.ranges);
   if (recipe.clipped) frozen = quant::with_clipped_gradients(frozen), tracking = quant::with_clipped_gradients(tracking);
-  const bool winograd = device_of(network) == Device::cpu && !recipe.exact;  // wins on the host only
+  const bool winograd = !recipe.exact && (device_of(network) == Device::cpu || mode().precision == Mode::Precision::f32);
   for (Graph* g : {&frozen, &tracking}) *g = quant::with_norm_chains(winograd ? with_winograd(*g) : *g);
   auto optimiser = make_optimiser(network, recipe);
   const auto labels = data::labels(set);

@@ -1,8 +1,8 @@
-// gpu_bench [--only networks|operators|convolutions|pairs|integer] [NETWORK...]: whole networks on the cuda device. A line each: images/s
-// of inference, of a training step (classifier head, SGD) and of an EKD step (teacher, w6a6 student, SGD), as they come and replayed, at
-// batch 64 and 256, for each precision; pairs/s of IJB-C's scores; median and spread of five repetitions. --only operators: where three
-// steps go, by operator. Then integer layers and packed networks (integer.cc). `gpu_bench --device` says which device there is, or what is
-// missing. What the same machine's PyTorch does: bench/cuda/pytorch.py.
+// gpu_bench [--tuned] [--only networks|operators|convolutions|pairs|integer] [NETWORK...]: whole networks on the cuda device. A line each:
+// images/s of inference, of a training step (classifier head, SGD) and of an EKD step (teacher, w6a6 student, SGD), as they come and
+// replayed, at batch 64 and 256, for each precision; pairs/s of IJB-C's scores; median and spread of five repetitions. --only operators:
+// where three steps go, by operator. Then integer layers and packed networks (integer.cc). `gpu_bench --device` says which device there is,
+// or what is missing. What the same machine's PyTorch does: bench/cuda/pytorch.py.
 #include <CLI/CLI.hpp>
 #include <algorithm>
 #include <cstdio>
@@ -64,8 +64,8 @@ struct Workload {
       : model(to(nn::make_model(network, 1), Device::cuda)),
         inference_form(fused(model)),
         student(quant::quantface(model, quant::parse_bits("w6a6"))),
-        training(quant::with_norm_chains(with_batch_statistics(model.graph))),
-        tracking(quant::with_norm_chains(quant::with_running_ranges(with_batch_statistics(student.graph), {}))),
+        training(as_trained(with_batch_statistics(model.graph))),
+        tracking(as_trained(quant::with_running_ranges(with_batch_statistics(student.graph), {}))),
         x(pixels(batch)),
         own(labels(batch)) {}
 
@@ -89,6 +89,10 @@ struct Workload {
   }
 
  private:
+  // As tools/training.cc does.
+  static Graph as_trained(const Graph& g) {
+    return quant::with_norm_chains(mode().precision == Mode::Precision::f32 ? with_winograd(g) : g);
+  }
   // gradient_of(embedding, teacher's) is that of the loss.
   template <class Gradient>
   Step step(const Graph& graph, Model trained, const Model* teacher, bool replay, Gradient gradient_of) const {
@@ -107,7 +111,7 @@ struct Workload {
 
 void measure(const std::string& network, int64_t batch) {
   const Workload w(network, batch);
-  const std::string what = cat(network, " b", batch, " ", name(mode().precision), " ");
+  const std::string what = cat(network, " b", batch, " ", name(mode().precision), mode().tuned ? " tuned " : " ");
   report(what + "inference", batch, "images", w.inference());
   for (bool replay : {false, true}) {
     if (!replay && batch > 64) continue;  // there the host keeps up anyway
@@ -169,10 +173,12 @@ void measure_pairs() {
 }
 
 using Rows = void (*)(const std::string& network, int64_t batch);
-void in_every_precision(Rows rows, const std::vector<std::string>& networks, const std::vector<int64_t>& batches) {
+void in_every_precision(Rows rows, const std::vector<std::string>& networks, const std::vector<int64_t>& batches,
+                        const std::vector<std::string>& precisions) {
   for (const std::string& network : networks)
     for (int64_t batch : batches)
       for (auto precision : {Mode::Precision::f32, Mode::Precision::tf32, Mode::Precision::bf16}) {
+        if (std::find(precisions.begin(), precisions.end(), name(precision)) == precisions.end()) continue;
         mode().precision = precision;
         try {
           rows(network, batch);
@@ -187,19 +193,22 @@ int run_all(int argc, char** argv) {
   CLI::App app("Whole networks, scores and integer layers on the cuda device.");
   std::vector<std::string> networks{"iresnet18", "iresnet50", "iresnet100"}, only{"pairs", "networks", "integer"};
   std::vector<int64_t> batches{64, 256};
+  std::vector<std::string> precisions{"f32", "tf32", "bf16"};
   bool device_only = false;
   app.add_option("networks", networks, "which");
   app.add_option("--only", only, "pairs, networks, operators, convolutions, integer");
   app.add_option("--batches", batches, "of the networks' rows");
+  app.add_flag("--tuned", mode().tuned, "cuDNN's plans by measurement");
+  app.add_option("--precisions", precisions, "f32, tf32, bf16");
   app.add_flag("--device", device_only, "says which device there is, or what is missing");
   CLI11_PARSE(app, argc, argv);
   std::printf("%s\n", backend(Device::cuda).why.c_str());
   if (device_only) return 0;
   const auto wanted = [&](const char* part) { return std::find(only.begin(), only.end(), part) != only.end(); };
   if (wanted("pairs")) measure_pairs();
-  if (wanted("networks")) in_every_precision(measure, networks, batches);
-  if (wanted("operators")) in_every_precision(measure_operators, networks, batches);
-  if (wanted("convolutions")) in_every_precision(measure_convolutions, networks, batches);
+  if (wanted("networks")) in_every_precision(measure, networks, batches, precisions);
+  if (wanted("operators")) in_every_precision(measure_operators, networks, batches, precisions);
+  if (wanted("convolutions")) in_every_precision(measure_convolutions, networks, batches, precisions);
   if (wanted("integer")) integer_rows(networks);
   return 0;
 }

@@ -9,6 +9,8 @@ struct Mode {
   // Of convolutions and products on a device that has other units: f32 throughout; or their inputs rounded to TF32, or to bf16. Sums are
   // f32 in each, as are weights, statistics and everything else.
   enum class Precision : uint8_t { f32, tf32, bf16 } precision = Precision::f32;
+  bool tuned = false;     // cuDNN's algorithms by measurement rather than by its heuristic: faster, but two runs may choose differently and
+                          // then differ in bits
   bool libraries = true;  // cuDNN and cuBLAS where they can be loaded; without them our own kernels, whose bits are those of the cpu
 };
 inline Mode& mode() {

@@ -20,6 +20,13 @@
   } while (0)
 #endif
 
+// Before a loop whose array must stay in registers.
+#ifdef __CUDACC__
+#define VITRINE_UNROLL _Pragma("unroll")
+#else
+#define VITRINE_UNROLL
+#endif
+
 namespace vitrine::cuda {
 
 inline constexpr int kBlock = 256;  // threads of a block, in every kernel that does not say otherwise
@@ -44,11 +51,10 @@ __global__ void each_kernel(int64_t n, F f) {
   for (int64_t i = blockIdx.x * int64_t{blockDim.x} + threadIdx.x; i < n; i += int64_t{gridDim.x} * blockDim.x) f(i);
 }
 
-// f(i) for i in [0, n), by as many threads as there is work for. Neighbouring i are neighbouring threads. Where few threads have much to do,
-// small blocks spread them over the device.
-template <int kThreads = kBlock, class F>
+// f(i) for i in [0, n), by as many threads as there is work for. Neighbouring i are neighbouring threads.
+template <class F>
 void each(int64_t n, F f) {
-  if (n > 0) LAUNCH((each_kernel<F>), static_cast<unsigned>(std::min((n + kThreads - 1) / kThreads, kMostBlocks)), kThreads, n, f);
+  if (n > 0) LAUNCH((each_kernel<F>), static_cast<unsigned>(std::min((n + kBlock - 1) / kBlock, kMostBlocks)), kBlock, n, f);
 }
 
 // y[i] = f(i). A thread does some elements a block apart, and all their reads before their writes: what is on its way at once is what
@@ -60,7 +66,9 @@ __global__ void fill_kernel(int64_t n, T* y, F f) {
   for (int64_t i = int64_t{blockIdx.x} * blockDim.x * kInFlight + threadIdx.x; i < n; i += step) {
     T v[kInFlight];
     if (i + (kInFlight - 1) * int64_t{blockDim.x} < n) {
+      VITRINE_UNROLL
       for (int u = 0; u < kInFlight; ++u) v[u] = f(i + u * int64_t{blockDim.x});
+      VITRINE_UNROLL
       for (int u = 0; u < kInFlight; ++u) y[i + u * int64_t{blockDim.x}] = v[u];
     } else {
       for (int64_t at = i; at < n; at += blockDim.x) y[at] = f(at);

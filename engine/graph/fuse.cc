@@ -5,6 +5,7 @@
 #include <map>
 #include <optional>
 
+#include "engine/core/mode.h"
 #include "engine/core/parallel.h"
 #include "engine/ops.h"
 #include "engine/ops/batch_norm.h"
@@ -41,6 +42,7 @@ class Fuser {
  public:
   Fuser(const Model& m, Fusion fusion, Device target)
       : from_(m.graph), model_(m), on_host_(target == Device::cpu), known_(m.graph.values.size()), to_(m.graph.values.size(), -1) {
+    winograd_ = on_host_ || mode().precision == Mode::Precision::f32;
     fold_ = fusion == Fusion::free;
     for (const GraphNode& n : from_.nodes) fold_ = fold_ && n.op->surrogate == Surrogate::none;
     taken_.resize(from_.nodes.size());
@@ -136,7 +138,7 @@ class Fuser {
       Id other = sum.in[sum.in[0] == l.out(from_)];
       if (!known_[other] && other != l.out(from_) && from_.values[other].meta.shape == y) l.residual = other, take(l, next);
     }
-    l.attrs.winograd = on_host_ && fold_ && !l.matrix && pays_as_winograd(l.attrs, from_.values[l.x].meta.shape, l.w.shape(), y);
+    l.attrs.winograd = winograd_ && fold_ && !l.matrix && pays_as_winograd(l.attrs, from_.values[l.x].meta.shape, l.w.shape(), y);
     taken_[l.last] = true;
     layers_[l.last] = std::move(l);
   }
@@ -278,7 +280,7 @@ class Fuser {
   const Graph& from_;
   const Model& model_;
   const bool on_host_;
-  bool fold_;
+  bool fold_, winograd_;
   Tensors known_;                          // by value
   std::vector<int> made_by_;               // by value
   std::vector<std::vector<int>> readers_;  // by value; -1: an output

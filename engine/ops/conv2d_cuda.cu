@@ -1,15 +1,14 @@
 // cuDNN where it is; our own kernels where it is not, with the orders and so the bits of the cpu (engine/cpu/conv.h): an implicit product
 // (contract.cuh) for one group, a thread per element for more, where the channels of a group are few.
-#include "engine/core/mode.h"
+#include "engine/ops/conv2d_cuda.cuh"
+
 #include "engine/cpu/conv.h"
 #include "engine/cuda/contract.cuh"
-#include "engine/cuda/library.h"
-#include "engine/ops/conv2d.h"
 
 namespace vitrine {
 namespace {
 
-using cuda::ConvProblem, cuda::Direction, cuda::each, cuda::Matrix, cuda::ptr, cuda::Range;
+using cuda::by_library, cuda::ConvProblem, cuda::Direction, cuda::each, cuda::geometry, cuda::Matrix, cuda::ptr, cuda::Range;
 using Geometry = ConvProblem;
 
 // ---- operands ----------------------------------------------------------------------------------------------------------------------
@@ -156,53 +155,6 @@ void grouped_grad_w(const Geometry& s, const PixelBlocks& blocks, int64_t slices
 }
 
 // ---- the three directions ----------------------------------------------------------------------------------------------------------
-
-Geometry geometry(Direction d, const Tensor& x, const Tensor& w, const Tensor& y, const Conv2dAttrs& a) {
-  for (const Tensor* t : {&x, &w, &y})
-    CHECK(t->numel() < int64_t{1} << 31, "conv2d: on cuda a tensor must have fewer than 2^31 elements, got ", str(t->meta()));
-  auto i = [](int64_t v) { return static_cast<int>(v); };
-  const Shape &xs = x.shape(), &ws = w.shape(), &ys = y.shape();
-  return {d,        i(xs[0]),      i(xs[1]),      i(xs[2]),   i(xs[3]),   i(ws[0]),        i(ws[1]),        i(ws[2]),   i(ys[1]),
-          i(ys[2]), i(a.stride_h), i(a.stride_w), i(a.pad_h), i(a.pad_w), i(a.dilation_h), i(a.dilation_w), i(a.groups)};
-}
-
-// bf16 is the upper half of f32, rounded to nearest even.
-Tensor to_bf16(const Tensor& t) {
-  Tensor half = Tensor::empty({t.shape(), Dtype::bf16, Device::cuda});
-  const auto* from = static_cast<const uint32_t*>(t.raw());
-  cuda::fill(static_cast<uint16_t*>(half.raw()), t.numel(), [=] __device__(int64_t i) {
-    const uint32_t bits = from[i], is_nan = (bits & 0x7fffffffu) > 0x7f800000u;
-    return static_cast<uint16_t>(is_nan ? bits >> 16 | 0x40 : (bits + 0x7fff + (bits >> 16 & 1)) >> 16);
-  });
-  return half;
-}
-void from_bf16(const Tensor& half, const Tensor& t) {
-  const auto* from = static_cast<const uint16_t*>(half.raw());
-  cuda::fill(static_cast<uint32_t*>(t.raw()), t.numel(), [=] __device__(int64_t i) { return uint32_t{from[i]} << 16; });
-}
-
-// A 1x1 convolution that takes every pixel is a product of matrices.
-bool by_product(const Geometry& s, const Tensor& x, const Tensor& w, const Tensor& y) {
-  if (s.kh * s.kw * s.stride_h * s.stride_w * s.groups != 1 || s.pad_h || s.pad_w) return false;
-  const int64_t pixels = int64_t{s.n} * s.oh * s.ow;
-  auto f = [](const Tensor& t) { return ptr<float>(t); };
-  if (s.direction == Direction::grad_x) return cuda::cublas_matmul(pixels, s.c, s.o, f(y), false, f(w), false, f(x));
-  if (s.direction == Direction::grad_w) return cuda::cublas_matmul(s.o, s.c, pixels, f(y), true, f(x), false, f(w));
-  return cuda::cublas_matmul(pixels, s.o, s.c, f(x), false, f(w), true, f(y));
-}
-
-template <class T>
-bool by_library(const Geometry& s, const Tensor& x, const Tensor& w, const Tensor& y) {
-  if (!std::is_same_v<T, float> || !mode().libraries) return false;
-  if (by_product(s, x, w, y)) return true;
-  if (mode().precision != Mode::Precision::bf16) return cuda::cudnn_conv(s, x.raw(), w.raw(), y.raw());
-  const bool makes_x = s.direction == Direction::grad_x, makes_w = s.direction == Direction::grad_w, makes_y = !makes_x && !makes_w;
-  auto half = [](const Tensor& t, bool made) { return made ? Tensor::empty({t.shape(), Dtype::bf16, Device::cuda}) : to_bf16(t); };
-  const Tensor hx = half(x, makes_x), hw = half(w, makes_w), hy = half(y, makes_y);
-  if (!cuda::cudnn_conv(s, hx.raw(), hw.raw(), hy.raw())) return false;
-  makes_x ? from_bf16(hx, x) : makes_w ? from_bf16(hw, w) : from_bf16(hy, y);
-  return true;
-}
 
 template <class T>
 void forward(const Call& call) {

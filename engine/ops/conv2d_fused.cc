@@ -48,8 +48,8 @@ Metas infer(const Metas& in, Attrs* attrs) {
         "Winograd is for 3x3 with stride 1 in one group");
   CHECK(!depthwise || !a.before, "no affine map before a depthwise convolution");
   const Shape packed = packed_shape(w.shape, a.groups, a.winograd);
-  CHECK(in[1].shape == (depthwise ? w.shape : packed) || (in[1].shape == w.shape && !a.winograd), "weights ", in[1].shape, ", expected ",
-        w.shape, depthwise ? Shape() : packed);
+  CHECK(in[1].shape == w.shape || (in[1].shape == packed && !depthwise), "weights ", in[1].shape, ", expected ", w.shape,
+        depthwise ? Shape() : packed);
   size_t i = 3;
   for (int64_t k = 0; k < 3 * a.before; ++k) check_channels(in[0], in[i++], "before");
   for (int64_t k = 0; k < 2 * a.after + a.prelu; ++k) check_channels(y[0], in[i++], "after");

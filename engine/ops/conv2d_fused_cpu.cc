@@ -12,7 +12,7 @@ Tensor packed(const Call& call) {
   const bool plain = w == Shape{call.in[2].numel(), a.kh, a.kw, x[3] / a.groups}, depthwise = a.groups == x[3] && w[0] == x[3];
   if (!plain || depthwise) return call.in[1];
   PackAttrs pack;
-  pack.groups = a.groups;
+  pack.groups = a.groups, pack.winograd = a.winograd;
   NoGrad quiet;
   return conv2d_pack(call.in[1], pack);
 }

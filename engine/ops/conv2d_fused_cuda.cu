@@ -2,6 +2,7 @@
 // unpacked weights, Winograd's by winograd.cuh.
 #include "engine/ops/conv2d_fused.h"
 
+#include "engine/ops/conv2d_cuda.cuh"
 #include "engine/ops/winograd.cuh"
 
 namespace vitrine {
@@ -62,12 +63,41 @@ void direct(const Call& call, FusedConvAttrs& a, const Tensor& x, const Finish<T
   });
 }
 
+// By cuDNN with all that comes behind, unless that is a map in the order of BatchNorm's own bits. x is scaled, perhaps in bf16.
+bool by_cudnn(const Call& call, const FusedConvAttrs& a, const Tensor& x, const cpu::Finish<float>& finish) {
+  const Tensor &w = call.in[1], &y = call.out[0];
+  const bool matrix = x.shape()[1] * x.shape()[2] == 1;
+  if (!mode().libraries || matrix || a.after || w.shape() != Shape{y.shape()[3], a.kh, a.kw, x.shape()[3] / a.groups}) return false;
+  return cuda::by_cudnn(cuda::geometry(cuda::Direction::forward, x, w, y, a), x, w, y,
+                        {finish.affine.shift, finish.slope, finish.residual});
+}
+
+// scaled() in bf16, where a library reads that.
+Tensor scaled_half(const Tensor& x, const Affine<float>& a) {
+  const Tensor out = cuda::halves(x.shape());
+  const float* from = ptr<float>(x);
+  const cuda::ChannelOf channel_of(x.numel(), x.shape()[3]);
+  fill(static_cast<uint16_t*>(out.raw()), x.numel(), [=] __device__(int64_t i) {
+    const int64_t c = channel_of(i);
+    return cuda::to_half((from[i] - a.mean[c]) * a.scale[c] + a.shift[c]);
+  });
+  return out;
+}
+
 template <class T>
 void fused(const Call& call) {
   auto& a = call.as<FusedConvAttrs>();
   const Inputs<T> in(call, a);
+  if constexpr (std::is_same_v<T, float>)
+    if (mode().precision == Mode::Precision::bf16 && a.before && by_cudnn(call, a, scaled_half(call.in[0], in.before), in.finish)) return;
   const Tensor x = scaled(call.in[0], in.before);
-  if (a.winograd) return cuda::winograd(x, a.pad_h, a.pad_w, ptr<T>(call.in[1]), in.finish, call.out[0]);
+  if (a.winograd) {
+    const bool plain = call.in[1].shape()[0] == call.out[0].shape()[3] && call.in[1].shape()[1] == 3;
+    return cuda::winograd(x, a.pad_h, a.pad_w, ptr<T>(call.in[1]), plain ? cuda::Weights::plain : cuda::Weights::packed, in.finish,
+                          call.out[0]);
+  }
+  if constexpr (std::is_same_v<T, float>)
+    if (by_cudnn(call, a, x, in.finish)) return;
   direct(call, a, x, in.finish);
 }
 
@@ -86,7 +116,7 @@ void pack(const Call& call) {
     });
     return;
   }
-  cuda::pack_winograd(w, shape[0], shape[3], false, to);
+  call.out[0].assign(cuda::packed_winograd(w, shape[0], shape[3], false, kPanel));
 }
 
 #define KERNEL(id, op, function) \

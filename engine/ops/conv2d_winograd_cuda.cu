@@ -10,14 +10,14 @@ using cuda::each, cuda::kPatch, cuda::kPlanes, cuda::ptr;
 template <class T>
 void forward(const Call& call) {
   auto& a = call.as<WinogradAttrs>();
-  const int64_t c = call.in[0].shape()[3], o = call.out[0].shape()[3];
-  const Tensor packed = cuda::scratch<T>({kPlanes, chunk_count(o, cuda::kPanel), c, cuda::kPanel}), nothing = cuda::scratch<T>({o});
-  cuda::pack_winograd(ptr<T>(call.in[1]), o, c, a.mirrored != 0, ptr<T>(packed));
+  const int64_t o = call.out[0].shape()[3];
+  const Tensor nothing = cuda::scratch<T>({o});
   T* zero = ptr<T>(nothing);
   each(o, [=] __device__(int64_t i) { zero[i] = T(-0.0); });  // y + -0 is y, also where y is -0
   cpu::Finish<T> finish;
   finish.affine.shift = zero, finish.y = ptr<T>(call.out[0]);
-  cuda::winograd(call.in[0], a.pad_h, a.pad_w, ptr<T>(packed), finish, call.out[0]);
+  cuda::winograd(call.in[0], a.pad_h, a.pad_w, ptr<T>(call.in[1]), a.mirrored ? cuda::Weights::mirrored : cuda::Weights::plain, finish,
+                 call.out[0]);
 }
 
 struct TileBlocks {
@@ -44,9 +44,11 @@ void grad_w(const Call& call) {
   const int64_t slices = count ? chunk_count(count, blocks.step) : 0;
   const Tensor parts = cuda::scratch<T>({slices, size}), sums = cuda::scratch<T>({kPlanes, size});
   T* m = ptr<T>(sums);
-  for (int64_t plane = 0; plane < kPlanes; ++plane) {
-    const cuda::Matrix<T, false> z{ptr<T>(gradients) + plane * count * o, 1, o}, v{ptr<T>(inputs) + plane * count * c, 1, c};
-    cuda::contract<T>(z, v, blocks, slices, o, c, ptr<T>(parts));
+  const T *z = ptr<T>(gradients), *v = ptr<T>(inputs);
+  const bool done = cuda::products(o, c, count, z, true, v, m);
+  for (int64_t plane = 0; !done && plane < kPlanes; ++plane) {
+    cuda::contract<T>(cuda::Matrix<T, false>{z + plane * count * o, 1, o}, cuda::Matrix<T, false>{v + plane * count * c, 1, c}, blocks,
+                      slices, o, c, ptr<T>(parts));
     cuda::sum_slices(ptr<T>(parts), slices, size, m + plane * size);
   }
   const cpu::WinogradG g;

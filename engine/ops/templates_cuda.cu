@@ -51,7 +51,9 @@ __device__ double chain_of(const double* a, const double* b, int64_t dim, int la
   int64_t k = lane;
   for (; k + (kTogether - 1) * kChains < dim; k += kTogether * kChains) {
     double u[kTogether], v[kTogether];
+    VITRINE_UNROLL
     for (int j = 0; j < kTogether; ++j) u[j] = a[k + j * kChains], v[j] = b[k + j * kChains];
+    VITRINE_UNROLL
     for (int j = 0; j < kTogether; ++j) sum += u[j] * v[j];
   }
   for (; k < dim; k += kChains) sum += a[k] * b[k];

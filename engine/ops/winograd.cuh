@@ -1,9 +1,12 @@
 // Winograd's F(4x4, 3x3) on the device, in the arithmetic and the orders of engine/cpu/conv_fused.h and winograd.h: the same transforms
-// (winograd.inc.h), a thread for each tile and channel, and 36 products (contract.cuh) between them.
+// (winograd.inc.h), a thread for each tile and channel, and 36 products between them: by cuBLAS, or by our own kernel (contract.cuh) with
+// the cpu's bits.
 #pragma once
+#include "engine/core/mode.h"
 #include "engine/cpu/conv_fused_reference.h"
 #include "engine/cpu/winograd.h"
 #include "engine/cuda/contract.cuh"
+#include "engine/cuda/library.h"
 
 namespace vitrine::cuda {
 
@@ -38,9 +41,12 @@ Tensor to_planes(const Tensor& x, int64_t pad_h, int64_t pad_w, const Tiles& til
   const Tensor padded = scratch<T>({tiles.n, rows, cols, c}), planes = scratch<T>({kPlanes, count, c});
   const T* from = ptr<T>(x);
   T *image = ptr<T>(padded), *to = ptr<T>(planes);
-  each(padded.numel(), [=] __device__(int64_t i) {
-    const int64_t pixel = i / c, x_ = pixel % cols - pad_w, y = pixel / cols % rows - pad_h, n = pixel / cols / rows;
-    image[i] = y >= 0 && y < h && x_ >= 0 && x_ < w ? from[((n * h + y) * w + x_) * c + i % c] : T(0);
+  CHECK(padded.numel() < int64_t{1} << 31, "cuda: Winograd on x ", x.shape(), ": expected fewer than 2^31 elements");
+  const Divisor by_c(c), by_cols(cols), by_rows(rows);
+  fill(image, padded.numel(), [=] __device__(int64_t i) {
+    const uint32_t at = static_cast<uint32_t>(i), pixel = by_c.quotient(at), line = by_cols.quotient(pixel), n = by_rows.quotient(line);
+    const int64_t x_ = by_cols.remainder(pixel) - pad_w, y = by_rows.remainder(line) - pad_h;
+    return y >= 0 && y < h && x_ >= 0 && x_ < w ? from[((n * h + y) * w + x_) * c + by_c.remainder(at)] : T(0);
   });
   each(count * c, [=] __device__(int64_t i) {
     const int64_t tile = i / c, row = tile / across, pixel = (row / down * rows + row % down * kOut) * cols + tile % across * kOut;
@@ -49,9 +55,41 @@ Tensor to_planes(const Tensor& x, int64_t pad_h, int64_t pad_w, const Tiles& til
   return planes;
 }
 
-// y of a convolution with stride 1 and packed weights [36][ceil(o / 32)][c][32], finished.
+// Weights [o][3][3][c] (mirrored: [c][3][3][o]) as cpu::pack_winograd packs them, in panels of so many outputs: [36][panels][c][panel].
 template <class T>
-void winograd(const Tensor& x, int64_t pad_h, int64_t pad_w, const T* packed, const cpu::Finish<T>& finish, const Tensor& out) {
+Tensor packed_winograd(const T* w, int64_t o, int64_t c, bool mirrored, int64_t panel) {
+  const int64_t panels = chunk_count(o, panel);
+  const int64_t by_o = mirrored ? 1 : 9 * c, by_tap = mirrored ? -o : c, by_i = mirrored ? 9 * o : 1;
+  const T* first = mirrored ? w + 8 * o : w;
+  const cpu::WinogradG g;
+  const Tensor out = scratch<T>({kPlanes, panels, c, panel});
+  CHECK(out.numel() < int64_t{1} << 31, "cuda: Winograd with ", o, " outputs of ", c, " channels: expected fewer than 2^31 elements");
+  const Divisor by_panel(panel), by_c(c), by_panels(panels);
+  fill(ptr<T>(out), out.numel(), [=] __device__(int64_t at) {
+    const uint32_t n = static_cast<uint32_t>(at), row = by_panel.quotient(n), block = by_c.quotient(row);
+    const int64_t i = by_c.remainder(row), output = int64_t{by_panels.remainder(block)} * panel + by_panel.remainder(n);
+    const uint32_t plane = by_panels.quotient(block);
+    const double *down = g.at[plane / kPatch], *across = g.at[plane % kPatch];
+    auto weight = [&](int tap) { return output < o ? static_cast<double>(first[output * by_o + tap * by_tap + i * by_i]) : 0.0; };
+    double half[3];
+    for (int k = 0; k < 3; ++k) half[k] = down[0] * weight(k) + down[1] * weight(3 + k) + down[2] * weight(6 + k);
+    return static_cast<T>(across[0] * half[0] + across[1] * half[1] + across[2] * half[2]);
+  });
+  return out;
+}
+
+// The 36 products of f32 planes by cuBLAS, if it is there. In f32 only: the transforms would magnify what TF32 rounds off.
+template <class T>
+bool products(int64_t m, int64_t n, int64_t k, const T* a, bool ta, const T* b, T* c) {
+  if constexpr (std::is_same_v<T, float>)
+    return mode().precision == Mode::Precision::f32 && cublas_matmuls(kPlanes, m, n, k, a, ta, b, false, c);
+  return false;
+}
+
+// y of a convolution with stride 1, finished. Weights are [o][3][3][c] (mirrored: [c][3][3][o]), or packed in the cpu's panels.
+enum class Weights : uint8_t { plain, mirrored, packed };
+template <class T>
+void winograd(const Tensor& x, int64_t pad_h, int64_t pad_w, const T* w, Weights weights, const cpu::Finish<T>& finish, const Tensor& out) {
   using Scalar = cpu::reference::Scalar<T>;
   const Tiles tiles(out.shape());
   const int64_t oh = out.shape()[1], ow = out.shape()[2], o = out.shape()[3], c = x.shape()[3];
@@ -62,32 +100,20 @@ void winograd(const Tensor& x, int64_t pad_h, int64_t pad_w, const T* packed, co
   const Tensor sums = scratch<T>({kPlanes, count, o});
   const T* v = ptr<T>(inputs);
   T *m = ptr<T>(sums), *y = ptr<T>(out);
-  for (int64_t plane = 0; plane < kPlanes; ++plane)
-    contract<T>(Matrix<T, true>{v + plane * count * c, c, 1}, Panels<T>{packed + plane * chunk_count(o, kPanel) * c * kPanel, c},
-                WholeDepth{static_cast<int>(c)}, 1, count, o, m + plane * count * o);
+  auto pack = [&](int64_t panel) { return packed_winograd(w, o, c, weights == Weights::mirrored, panel); };
+  if (weights == Weights::packed || !products(count, o, c, v, false, ptr<T>(pack(o)), m)) {
+    const Tensor panels = weights == Weights::packed ? Tensor() : pack(kPanel);
+    const T* packed = panels ? ptr<T>(panels) : w;
+    for (int64_t plane = 0; plane < kPlanes; ++plane)
+      contract<T>(Matrix<T, true>{v + plane * count * c, c, 1}, Panels<T>{packed + plane * chunk_count(o, kPanel) * c * kPanel, c},
+                  WholeDepth{static_cast<int>(c)}, 1, count, o, m + plane * count * o);
+  }
   each(count * o, [=] __device__(int64_t i) {
     const int64_t tile = i / o, row = tile / across, oy = row % down * kOut, ox = tile % across * kOut;
     const int64_t height = oh - oy < kOut ? oh - oy : kOut, width = ow - ox < kOut ? ow - ox : kOut;
     cpu::output_at<Scalar, false>(
         cpu::WinogradOutput<T>{m + tile * o, count * o, o, y + ((row / down * oh + oy) * ow + ox) * o, ow * o, o, height, width, &finish},
         i % o, true);
-  });
-}
-
-// cpu::pack_winograd.
-template <class T>
-void pack_winograd(const T* w, int64_t o, int64_t c, bool mirrored, T* packed) {
-  const int64_t panels = chunk_count(o, kPanel);
-  const int64_t by_o = mirrored ? 1 : 9 * c, by_tap = mirrored ? -o : c, by_i = mirrored ? 9 * o : 1;
-  const T* first = mirrored ? w + 8 * o : w;
-  const cpu::WinogradG g;
-  each(kPlanes * panels * c * kPanel, [=] __device__(int64_t at) {
-    const int64_t i = at / kPanel % c, panel = at / kPanel / c, output = panel % panels * kPanel + at % kPanel, plane = panel / panels;
-    const double *down = g.at[plane / kPatch], *across = g.at[plane % kPatch];
-    auto weight = [&](int tap) { return output < o ? static_cast<double>(first[output * by_o + tap * by_tap + i * by_i]) : 0.0; };
-    double half[3];
-    for (int k = 0; k < 3; ++k) half[k] = down[0] * weight(k) + down[1] * weight(3 + k) + down[2] * weight(6 + k);
-    packed[at] = static_cast<T>(across[0] * half[0] + across[1] * half[1] + across[2] * half[2]);
   });
 }
 

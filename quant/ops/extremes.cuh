@@ -18,7 +18,9 @@ void widen(int64_t n, Value value, T* at) {
     int64_t i = b * kPiece + threadIdx.x;
     for (; i + (kAhead - 1) * kBlock < end; i += kAhead * kBlock) {
       T v[kAhead];
+      VITRINE_UNROLL
       for (int u = 0; u < kAhead; ++u) v[u] = value(i + u * kBlock);
+      VITRINE_UNROLL
       for (int u = 0; u < kAhead; ++u) low = Least()(low, v[u]), high = Most()(high, v[u]);
     }
     for (; i < end; i += kBlock) {

@@ -34,9 +34,9 @@ __device__ double squared_error(const T* w, int64_t n, const QuantParamsOf<T>& p
   return sum;
 }
 
-// One range per row: a block for each, or a warp where the range is searched for.
+// One range per row. A block for each long one.
 template <class T>
-void quantize_rows(int64_t rows, int64_t n, const T* all, T* out, int64_t bits) {
+void quantize_long_rows(int64_t rows, int64_t n, const T* all, T* out, int64_t bits) {
   cuda::each_block(rows, [=] __device__(int64_t r) {
     const T* w = all + r * n;
     T low = INFINITY, high = -INFINITY;
@@ -46,17 +46,20 @@ void quantize_rows(int64_t rows, int64_t n, const T* all, T* out, int64_t bits) 
     for (int64_t i = threadIdx.x; i < n; i += cuda::kBlock) out[r * n + i] = quantized(w[i], p);
   });
 }
+// A warp for each row.
 template <class T>
-__global__ void searching_kernel(int64_t rows, int64_t n, const T* all, T* out, int64_t bits) {
+__global__ void weight_kernel(int64_t rows, int64_t n, const T* all, T* out, int64_t bits, bool mse) {
   const int lane = threadIdx.x % 32, warps = cuda::kBlock / 32;
   for (int64_t r = int64_t{blockIdx.x} * warps + threadIdx.x / 32; r < rows; r += int64_t{gridDim.x} * warps) {
     const T* w = all + r * n;
     T low = INFINITY, high = -INFINITY;
     for (int64_t i = lane; i < n; i += 32) low = cuda::Least()(low, w[i]), high = cuda::Most()(high, w[i]);
     T lo = cuda::warp_reduce(low, cuda::Least()), hi = cuda::warp_reduce(high, cuda::Most());
-    const auto cut = shrunken(static_cast<float>(lo), static_cast<float>(hi),
-                              [=](float from, float to) { return squared_error(w, n, quant_params_of<T>(from, to, bits)); });
-    lo = cut.first, hi = cut.second;
+    if (mse) {
+      const auto cut = shrunken(static_cast<float>(lo), static_cast<float>(hi),
+                                [=](float from, float to) { return squared_error(w, n, quant_params_of<T>(from, to, bits)); });
+      lo = cut.first, hi = cut.second;
+    }
     const QuantParamsOf<T> p = quant_params_of<T>(lo, hi, bits);
     for (int64_t i = lane; i < n; i += 32) out[r * n + i] = quantized(w[i], p);
   }
@@ -67,9 +70,10 @@ void fake_quant_weight(const Call& c) {
   auto& a = c.as<FakeQuantWeightAttrs>();
   const int64_t rows = a.per_channel ? c.in[0].shape()[0] : 1, n = rows ? c.in[0].numel() / rows : 0;
   if (n == 0) return;
-  if (!a.mse) return quantize_rows(rows, n, ptr<T>(c.in[0]), ptr<T>(c.out[0]), a.bits);
+  constexpr int64_t kLong = 4096;
+  if (!a.mse && n >= kLong) return quantize_long_rows(rows, n, ptr<T>(c.in[0]), ptr<T>(c.out[0]), a.bits);
   const auto blocks = static_cast<unsigned>(std::min<int64_t>((rows * 32 + cuda::kBlock - 1) / cuda::kBlock, 65535));
-  LAUNCH((searching_kernel<T>), blocks, cuda::kBlock, rows, n, ptr<T>(c.in[0]), ptr<T>(c.out[0]), a.bits);
+  LAUNCH((weight_kernel<T>), blocks, cuda::kBlock, rows, n, ptr<T>(c.in[0]), ptr<T>(c.out[0]), a.bits, a.mse != 0);
 }
 
 template <class T>

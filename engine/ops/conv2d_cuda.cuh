@@ -1,0 +1,67 @@
+// Convolutions by cuDNN and cuBLAS, for the kernels of conv2d and conv2d_fused.
+#pragma once
+#include <bit>
+
+#include "engine/core/mode.h"
+#include "engine/cuda/launch.cuh"
+#include "engine/cuda/library.h"
+#include "engine/ops/conv2d.h"
+
+namespace vitrine::cuda {
+
+inline ConvProblem geometry(Direction d, const Tensor& x, const Tensor& w, const Tensor& y, const Conv2dAttrs& a) {
+  for (const Tensor* t : {&x, &w, &y})
+    CHECK(t->numel() < int64_t{1} << 31, "conv2d: on cuda a tensor must have fewer than 2^31 elements, got ", str(t->meta()));
+  auto i = [](int64_t v) { return static_cast<int>(v); };
+  const Shape &xs = x.shape(), &ws = w.shape(), &ys = y.shape();
+  return {d,        i(xs[0]),      i(xs[1]),      i(xs[2]),   i(xs[3]),   i(ws[0]),        i(ws[1]),        i(ws[2]),   i(ys[1]),
+          i(ys[2]), i(a.stride_h), i(a.stride_w), i(a.pad_h), i(a.pad_w), i(a.dilation_h), i(a.dilation_w), i(a.groups)};
+}
+
+// bf16 is the upper half of f32, rounded to nearest even.
+__device__ inline uint16_t to_half(float v) {
+  const uint32_t bits = std::bit_cast<uint32_t>(v), is_nan = (bits & 0x7fffffffu) > 0x7f800000u;
+  return static_cast<uint16_t>(is_nan ? bits >> 16 | 0x40 : (bits + 0x7fff + (bits >> 16 & 1)) >> 16);
+}
+inline Tensor halves(const Shape& shape) { return Tensor::empty({shape, Dtype::bf16, Device::cuda}); }
+inline Tensor to_bf16(const Tensor& t) {
+  Tensor half = halves(t.shape());
+  const float* from = ptr<float>(t);
+  fill(static_cast<uint16_t*>(half.raw()), t.numel(), [=] __device__(int64_t i) { return to_half(from[i]); });
+  return half;
+}
+inline void from_bf16(const Tensor& half, const Tensor& t) {
+  const auto* from = static_cast<const uint16_t*>(half.raw());
+  fill(static_cast<uint32_t*>(t.raw()), t.numel(), [=] __device__(int64_t i) { return uint32_t{from[i]} << 16; });
+}
+
+// A 1x1 convolution that takes every pixel is a product of matrices.
+inline bool by_product(const ConvProblem& s, const Tensor& x, const Tensor& w, const Tensor& y) {
+  if (s.kh * s.kw * s.stride_h * s.stride_w * s.groups != 1 || s.pad_h || s.pad_w) return false;
+  const int64_t pixels = int64_t{s.n} * s.oh * s.ow;
+  auto f = [](const Tensor& t) { return ptr<float>(t); };
+  if (s.direction == Direction::grad_x) return cublas_matmul(pixels, s.c, s.o, f(y), false, f(w), false, f(x));
+  if (s.direction == Direction::grad_w) return cublas_matmul(s.o, s.c, pixels, f(y), true, f(x), false, f(w));
+  return cublas_matmul(pixels, s.o, s.c, f(x), false, f(w), true, f(y));
+}
+
+// By cuDNN: operands that are f32 are rounded first where the precision is bf16. False: it does not take this.
+inline bool by_cudnn(const ConvProblem& s, const Tensor& x, const Tensor& w, const Tensor& y, const Epilogue& e) {
+  const Tensor& written = s.direction == Direction::grad_x ? x : s.direction == Direction::grad_w ? w : y;
+  const bool rounded = mode().precision == Mode::Precision::bf16;
+  auto operand = [&](const Tensor& t) { return rounded && &t != &written && t.dtype() == Dtype::f32 ? to_bf16(t) : t; };
+  const Tensor hx = operand(x), hw = operand(w), hy = operand(y);
+  Tensor half;
+  if (!cudnn_conv(s, hx.raw(), hw.raw(), hy.raw(), e, &half)) return false;
+  if (half) from_bf16(half, written);
+  return true;
+}
+
+// x, w and y in f32; false: our own kernels do it.
+template <class T>
+bool by_library(const ConvProblem& s, const Tensor& x, const Tensor& w, const Tensor& y) {
+  if (!std::is_same_v<T, float> || !mode().libraries) return false;
+  return by_product(s, x, w, y) || by_cudnn(s, x, w, y, {});
+}
+
+}  // namespace vitrine::cuda
