@@ -1,4 +1,4 @@
-// Integer layers on the cuda device. A line for every distinct layer of a network, at batch 1 and 64: time and TOP/s of qconv2d with the
+// Integer layers on the cuda device. A line for every distinct layer of a network and batch: time and TOP/s of qconv2d with the
 // epilogue that the layer has (scale and shift, PReLU, codes out) at w8a8 on either path, w6a6 and w4a4, and of cuDNN's and cuBLAS' int8
 // (no epilogue, no zero points) where they take the shape. And images/s of whole packed networks.
 #include "bench/cuda/integer.h"
@@ -129,9 +129,9 @@ void network_row(const std::string& network, int64_t batch, int bits) {
 
 }  // namespace
 
-void integer_rows(const std::vector<std::string>& networks) {
+void integer_rows(const std::vector<std::string>& networks, const std::vector<int64_t>& batches) {
   for (const std::string& network : networks)
-    for (int64_t batch : {1, 64}) {
+    for (int64_t batch : batches) {
       for (int bits : {8, 6, 4}) network_row(network, batch, bits);
       for (const Layer& l : layers(network, batch)) layer_rows(l, cat(network, " b", batch, " ", describe(l), " "));
     }

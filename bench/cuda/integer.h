@@ -5,6 +5,6 @@
 
 namespace vitrine::bench {
 
-void integer_rows(const std::vector<std::string>& networks);
+void integer_rows(const std::vector<std::string>& networks, const std::vector<int64_t>& batches);
 
 }  // namespace vitrine::bench

@@ -1,5 +1,5 @@
 """PyTorch on the same GPU, for bench/cuda/networks.cc: python3 pytorch.py [--compiled SECONDS] [--data CROPS] [NETWORK...]. channels-last,
-eager, then torch.compile as far as SECONDS go; f32, TF32 and bf16 autocast; cuDNN's benchmark mode. Lines of the same form; the peaks are
+eager, then torch.compile, as far as SECONDS go; f32, TF32 and bf16 autocast; cuDNN's benchmark mode. Lines of the same form; the peaks are
 those of the process so far. --data: a folder of crops for the row of a whole epoch (JPEG or PNG decoded by the loader's processes).
 """
 import argparse, os, sys, time
@@ -26,7 +26,7 @@ def seconds_of(step, times):
 def report(what, items, unit, step):
     torch.cuda.reset_peak_memory_stats()
     seconds_of(step, 3)
-    times = max(1, int(0.2 / max(1e-6, seconds_of(step, 3) / 3)))
+    times = max(1, int(0.1 / max(1e-6, seconds_of(step, 3) / 3)))
     rate = sorted(items * times / seconds_of(step, times) for _ in range(5))
     spread, peak = 100 * (rate[4] - rate[0]) / rate[2], torch.cuda.max_memory_allocated() / 1e6
     print(f"{what:52s} {rate[2]:10.1f} {unit}/s  spread {spread:4.1f}%  peak {peak:7.1f} MB", flush=True)
@@ -154,24 +154,26 @@ def main():
     parser = argparse.ArgumentParser()
     parser.add_argument("networks", nargs="*", default=["iresnet18", "iresnet50", "iresnet100"])
     parser.add_argument("--batches", nargs="+", type=int, default=[64, 256])
+    parser.add_argument("--eager", type=float, default=600, help="seconds for eager rows")
     parser.add_argument("--compiled", type=float, default=600, help="seconds for torch.compile's rows")
-    parser.add_argument("--data")
+    parser.add_argument("--data", help="a folder of crops, for epochs")
+    parser.add_argument("--epochs", nargs="+", default=PRECISIONS, help="precisions of the epochs")
     o = parser.parse_args()
     torch.backends.cudnn.benchmark = True
     print("PyTorch", torch.__version__, "cuDNN", torch.backends.cudnn.version(), torch.cuda.get_device_name(0), flush=True)
     tried("IJB-C's pairs", measure_pairs)
-    end = None
-    for compiled in (False, True):
+    for compiled, seconds in ((False, o.eager), (True, o.compiled)):
+        end = time.monotonic() + seconds
         for name in o.networks:
             for batch in o.batches:
                 for precision in PRECISIONS:
-                    if end and time.monotonic() > end:
-                        return print(f"torch.compile: {o.compiled:.0f} seconds are over")
+                    if time.monotonic() > end:
+                        print(f"{name} b{batch} {precision}: the {seconds:.0f} seconds are over", flush=True)
+                        continue
                     tried(f"{name} b{batch} {precision}", measure, name, batch, precision, compiled)
         if not compiled and o.data:
-            for precision in PRECISIONS:
+            for precision in o.epochs:
                 tried("epoch", epoch, o.networks[0], 64, o.data, precision)
-        end = time.monotonic() + o.compiled
 
 
 if __name__ == "__main__":

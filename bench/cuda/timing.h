@@ -15,7 +15,7 @@ struct Timing {
   double seconds, spread;  // of a step; largest less smallest, over the median
 };
 
-inline Timing timing(const Step& step, double repetition = 0.2) {
+inline Timing timing(const Step& step, double repetition = 0.1) {
   auto seconds_of = [&](int times) {
     const Backend& cuda = backend(Device::cuda);
     cuda.sync();

@@ -35,14 +35,44 @@ inline void from_bf16(const Tensor& half, const Tensor& t) {
   fill(static_cast<uint32_t*>(t.raw()), t.numel(), [=] __device__(int64_t i) { return uint32_t{from[i]} << 16; });
 }
 
-// A 1x1 convolution that takes every pixel is a product of matrices.
+// The pixels of x that a 1x1 convolution with strides takes, [n,oh,ow,c]; and the other way: zeros between them.
+inline Tensor taken_pixels(const ConvProblem& s, const Tensor& x) {
+  const Tensor out = scratch<float>({s.n, s.oh, s.ow, s.c});
+  const float* from = ptr<float>(x);
+  const Divisor by_c(s.c), by_w(s.ow), by_h(s.oh);
+  fill(ptr<float>(out), out.numel(), [=] __device__(int64_t i) {
+    const uint32_t at = static_cast<uint32_t>(i), pixel = by_c.quotient(at), line = by_w.quotient(pixel);
+    const int64_t y = by_h.remainder(line) * s.stride_h, x_ = by_w.remainder(pixel) * s.stride_w;
+    return from[((by_h.quotient(line) * int64_t{s.h} + y) * s.w + x_) * s.c + by_c.remainder(at)];
+  });
+  return out;
+}
+inline void spread_pixels(const ConvProblem& s, const Tensor& taken, const Tensor& x) {
+  const float* from = ptr<float>(taken);
+  const Divisor by_c(s.c), by_w(s.w), by_h(s.h), down(s.stride_h), across(s.stride_w);
+  fill(ptr<float>(x), x.numel(), [=] __device__(int64_t i) {
+    const uint32_t at = static_cast<uint32_t>(i), pixel = by_c.quotient(at), line = by_w.quotient(pixel);
+    const uint32_t y = by_h.remainder(line), x_ = by_w.remainder(pixel), oy = down.quotient(y), ox = across.quotient(x_);
+    const bool taken = down.remainder(y) == 0 && across.remainder(x_) == 0 && oy < s.oh && ox < s.ow;
+    return taken ? from[((by_h.quotient(line) * int64_t{s.oh} + oy) * s.ow + ox) * s.c + by_c.remainder(at)] : 0.0f;
+  });
+}
+
+// A 1x1 convolution is a product of matrices, of the pixels that it takes.
 inline bool by_product(const ConvProblem& s, const Tensor& x, const Tensor& w, const Tensor& y) {
-  if (s.kh * s.kw * s.stride_h * s.stride_w * s.groups != 1 || s.pad_h || s.pad_w) return false;
+  if (s.kh * s.kw * s.groups != 1 || s.pad_h || s.pad_w) return false;
   const int64_t pixels = int64_t{s.n} * s.oh * s.ow;
+  const bool all = s.stride_h * s.stride_w == 1;
   auto f = [](const Tensor& t) { return ptr<float>(t); };
-  if (s.direction == Direction::grad_x) return cublas_matmul(pixels, s.c, s.o, f(y), false, f(w), false, f(x));
-  if (s.direction == Direction::grad_w) return cublas_matmul(s.o, s.c, pixels, f(y), true, f(x), false, f(w));
-  return cublas_matmul(pixels, s.o, s.c, f(x), false, f(w), true, f(y));
+  if (s.direction == Direction::grad_x) {
+    const Tensor taken = all ? x : scratch<float>({s.n, s.oh, s.ow, s.c});
+    if (!cublas_matmul(pixels, s.c, s.o, f(y), false, f(w), false, f(taken))) return false;
+    if (!all) spread_pixels(s, taken, x);
+    return true;
+  }
+  const Tensor taken = all ? x : taken_pixels(s, x);
+  if (s.direction == Direction::grad_w) return cublas_matmul(s.o, s.c, pixels, f(y), true, f(taken), false, f(w));
+  return cublas_matmul(pixels, s.o, s.c, f(taken), false, f(w), true, f(y));
 }
 
 // By cuDNN: operands that are f32 are rounded first where the precision is bf16. False: it does not take this.
