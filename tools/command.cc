@@ -43,13 +43,13 @@ void prepare(Common& c) {
   if (c.device == "cuda") backend(Device::cuda);  // an Error that says why, if there is none
   const Backend& cuda = backend_state(Device::cuda);
   if (c.device == "auto") c.device = cuda.state == Backend::State::ready && !cuda.simulated ? "cuda" : "cpu";
+  CHECK(c.precision == "f32" || (c.device == "cuda" && !c.own_kernels), "--precision ", c.precision,
+        ": only with cuDNN and cuBLAS on a cuda device");
+  CHECK(!c.tuned || (c.device == "cuda" && !c.own_kernels), "--tuned: only with cuDNN on a cuda device");
   using Precision = Mode::Precision;
   mode().precision = c.precision == "tf32" ? Precision::tf32 : c.precision == "bf16" ? Precision::bf16 : Precision::f32;
   mode().tuned = c.tuned;
   mode().libraries = !c.own_kernels;
-  CHECK(c.precision == "f32" || (c.device == "cuda" && !c.own_kernels), "--precision ", c.precision,
-        ": only with cuDNN and cuBLAS on a cuda device");
-  CHECK(!c.tuned || (c.device == "cuda" && !c.own_kernels), "--tuned: only with cuDNN on a cuda device");
   if (c.threads > 0) set_threads(c.threads);
   json_on_stdout = c.json == "-";
 }

@@ -182,6 +182,26 @@ TEST_P(CudaCase, AgreesWithDoubleWithinTheComputedBoundAndStaysOnTheDevice) {
   }
 }
 
+// Inputs rounded to TF32 keep 11 bits, to bf16 8: two of them move a product by 2^-10 or 2^-7 of its size. What is written in bf16, or
+// scaled before it is rounded, moves by as much again; four times that is allowed.
+TEST_P(CudaCase, RoundedInputsMoveProductsByNoMoreThanTheyMay) {
+  static const std::set<std::string> products{"conv2d", "conv2d_fused", "matmul"};
+  if (!products.count(c().op) || backend(Device::cuda).simulated) GTEST_SKIP() << "no product, or no library here";
+  Tensors want = outputs_and_gradients(c(), inputs(c(), Dtype::f64, Device::cpu)), positive = inputs(c(), Dtype::f64, Device::cpu);
+  for (Tensor& t : positive) t = abs(t);
+  const Tensors magnitude = outputs_and_gradients(c(), positive);
+  for (auto [precision, step] : {std::pair{Mode::Precision::tf32, 0x1p-8}, {Mode::Precision::bf16, 0x1p-5}}) {
+    mode().precision = precision;
+    const Tensors got = outputs_and_gradients(c(), inputs(c(), Dtype::f32, Device::cuda));
+    mode().precision = Mode::Precision::f32;
+    for (size_t k = 0; k < got.size(); ++k) {
+      const auto a = got[k].values(), b = want[k].values();
+      const double bound = step * std::max(largest(magnitude[k]), largest(want[k]));
+      for (size_t i = 0; i < a.size(); ++i) ASSERT_NEAR(a[i], b[i], bound) << name(precision) << ", output " << k << " element " << i;
+    }
+  }
+}
+
 INSTANTIATE_TEST_SUITE_P(, CudaCase, ::testing::Range<size_t>(0, cases().size()), [](const auto& info) {
   std::string name = cases()[info.param].op + "_" + cases()[info.param].label;
   for (char& ch : name)

@@ -54,6 +54,8 @@ TEST(Tools, BadInputIsOneClearLineAndExitCodeOne) {
   expect_failure({"info", junk}, "junk.pth: ");
   expect_failure({"info", empty}, "empty.safetensors: ");
   expect_failure({"info", "iresnet18", "--bits", "w99a1"}, "w99a1");
+  expect_failure({"info", "iresnet18", "--device", "cpu", "--tuned"}, "--tuned: only with cuDNN on a cuda device");
+  expect_failure({"info", "iresnet18", "--device", "cpu", "--precision", "bf16"}, "--precision bf16: only with");
   expect_failure({"convert", "mobilefacenet", scratch / "m.txt"}, "m.txt: expected a name that ends in");
   expect_failure({"convert", "mobilefacenet", scratch / "m.safetensors", "--crop", "112x96"}, "the network takes 112x112");
   expect_failure({"embed", "mobilefacenet", junk, "--out", scratch / "e.npy"}, "junk.pth: ");
