@@ -197,7 +197,7 @@ int run_all(int argc, char** argv) {
   bool device_only = false;
   app.add_option("networks", networks, "which");
   app.add_option("--only", only, "pairs, networks, operators, convolutions, integer");
-  app.add_option("--batches", batches, "of the networks' rows");
+  auto* given = app.add_option("--batches", batches, "64 and 256, of integer layers 1 and 64");
   app.add_flag("--tuned", mode().tuned, "cuDNN's plans by measurement");
   app.add_option("--precisions", precisions, "f32, tf32, bf16");
   app.add_flag("--device", device_only, "says which device there is, or what is missing");
@@ -209,7 +209,7 @@ int run_all(int argc, char** argv) {
   if (wanted("networks")) in_every_precision(measure, networks, batches, precisions);
   if (wanted("operators")) in_every_precision(measure_operators, networks, batches, precisions);
   if (wanted("convolutions")) in_every_precision(measure_convolutions, networks, batches, precisions);
-  if (wanted("integer")) integer_rows(networks, batches);
+  if (wanted("integer")) integer_rows(networks, given->count() ? batches : std::vector<int64_t>{1, 64});
   return 0;
 }
 
