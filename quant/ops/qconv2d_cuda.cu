@@ -213,9 +213,10 @@ void convolve(const Patches& patches, const Finish& finish) {
   const int64_t pixels = int64_t{s.n} * s.oh * s.ow;
   if (pixels == 0) return;
   if (s.groups > 1 && s.out < kUnit) return grouped(patches, finish);
-  const bool tensor = has_tensor_cores() && (qpath() == QPath::chosen ? s.depth >= 32 : qpath() == QPath::tensor_cores);
-  if (!tensor) return launch<cuda::DotSums>(patches, finish, pixels);
   const bool many = chunk_count(pixels, 2 * kByteSide) * chunk_count(s.out, kByteSide) * s.groups >= kDeviceBlocks;
+  const bool pays = s.depth >= (many ? 256 : 32);  // docs/benchmarks.md
+  if (!has_tensor_cores() || !(qpath() == QPath::chosen ? pays : qpath() == QPath::tensor_cores))
+    return launch<cuda::DotSums>(patches, finish, pixels);
   many ? launch<cuda::TensorSums<2>>(patches, finish, pixels) : launch<cuda::TensorSums<1>>(patches, finish, pixels);
 }
 
