@@ -52,7 +52,8 @@ inline void spread_pixels(const ConvProblem& s, const Tensor& taken, const Tenso
   const Divisor by_c(s.c), by_w(s.w), by_h(s.h), down(s.stride_h), across(s.stride_w);
   fill(ptr<float>(x), x.numel(), [=] __device__(int64_t i) {
     const uint32_t at = static_cast<uint32_t>(i), pixel = by_c.quotient(at), line = by_w.quotient(pixel);
-    const uint32_t y = by_h.remainder(line), x_ = by_w.remainder(pixel), oy = down.quotient(y), ox = across.quotient(x_);
+    const uint32_t y = by_h.remainder(line), x_ = by_w.remainder(pixel);
+    const int64_t oy = down.quotient(y), ox = across.quotient(x_);
     const bool taken = down.remainder(y) == 0 && across.remainder(x_) == 0 && oy < s.oh && ox < s.ow;
     return taken ? from[((by_h.quotient(line) * int64_t{s.oh} + oy) * s.ow + ox) * s.c + by_c.remainder(at)] : 0.0f;
   });
