@@ -1,6 +1,6 @@
 // Integer layers on the cuda device. A line for every distinct layer of a network and batch: time and TOP/s of qconv2d with the
-// epilogue that the layer has (scale and shift, PReLU, codes out) at w8a8 on either path, w6a6 and w4a4, and of cuDNN's and cuBLAS' int8
-// (no epilogue, no zero points) where they take the shape. And images/s of whole packed networks.
+// epilogue that the layer has (scale and shift, PReLU, codes out) at w8a8 by dp4a and by tensor cores, w6a6, w4a4 by bytes and by four
+// bits, and of cuDNN's and cuBLAS' int8 (no epilogue, no zero points) where they take the shape. And images/s of whole packed networks.
 #include "bench/cuda/integer.h"
 
 #include <cstdio>
@@ -101,12 +101,15 @@ void row(const std::string& what, const ConvShape& s, const Make& make) {
 
 void layer_rows(const Layer& l, const std::string& what) {
   const ConvShape& s = l.shape;
-  for (auto [path, name] : {std::pair{QPath::dp4a, "w8a8 dp4a"}, {QPath::tensor_cores, "w8a8 tensor cores"}}) {
+  for (auto [path, name] : {std::pair{QPath::dp4a, "w8a8 dp4a"}, {QPath::bytes, "w8a8 tensor cores"}}) {
     quant::qpath() = path;
     row(what + name, s, [&] { return ours(s, 8, l.prelu); });
   }
+  quant::qpath() = QPath::bytes;
+  for (int bits : {6, 4}) row(cat(what, "w", bits, "a", bits, " tensor cores"), s, [&] { return ours(s, bits, l.prelu); });
+  quant::qpath() = QPath::nibbles;
+  row(what + "w4a4 tensor cores, 4 bits", s, [&] { return ours(s, 4, l.prelu); });
   quant::qpath() = QPath::chosen;
-  for (int bits : {6, 4}) row(cat(what, "w", bits, "a", bits), s, [&] { return ours(s, bits, l.prelu); });
   row(what + "int8 cuDNN", s, [&] { return cudnn(s); });
   row(what + "int8 cuBLAS", s, [&] { return cublas(s); });
 }

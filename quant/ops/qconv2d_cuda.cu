@@ -2,7 +2,8 @@
 // 64 bytes. THE LAW is engine/cpu/qconv_reference.h; the epilogue is its very function. Sums are taken modulo 2^32:
 //   sum of (x - x_zero) * (q + zero) = sum of x * q'  +  rest * sum of x  +  start        q' = q + what of the zero fits into s8 with it
 //   rest = the zero, or 0 where q' holds it;  start = -x_zero * (sum of q' + depth * rest), a constant. A tap in the padding reads x_zero.
-// Where there are few tiles and much depth (a fully connected layer), slices of the depth are summed apart and then added.
+// Where x and w have four bits at most, two codes can share a byte: then the product is with u, the unsigned code, and rest makes up for
+// it. Where there are few tiles and much depth (a fully connected layer), slices of the depth are summed apart and then added.
 #include "quant/ops/qconv2d_cuda.h"
 
 #include <array>
@@ -44,6 +45,13 @@ struct Weights {
   const uint32_t *rest, *start;
   int size;  // words of a unit
 
+  // What the window's sum of x is multiplied by where x was multiplied by u.
+  __device__ uint32_t rest_of_u(int o) const { return rest[o] + static_cast<uint32_t>(static_cast<int8_t>(bias[o] ^ 128)); }
+  // A unit of u, four bits at most, in two words of nibbles; in 2 bits' planes word i has codes 8 i + j at 4 i and 8 i + 4 + j behind.
+  __device__ void nibbles(int64_t unit, uint32_t* w) const {
+    const uint32_t* at = words + unit * size;
+    for (int i = 0; i < 2; ++i) w[i] = size == 2 ? at[i] : (at[0] >> 4 * i & 0x03030303) | (at[0] >> (4 * i + 2) & 0x03030303) << 4;
+  }
   __device__ Words load(int o, int64_t unit) const {
     const uint32_t* at = words + unit * size;
     Words w = {};
@@ -97,6 +105,11 @@ __device__ uint32_t sum_of_bytes(const Words& x) {
   return sum;
 }
 
+// Two units of codes of four bits at most, as Weights::nibbles orders them.
+__device__ Words in_nibbles(const Words& a, const Words& b) {
+  return {a.at[0] | a.at[1] << 4, a.at[2] | a.at[3] << 4, b.at[0] | b.at[1] << 4, b.at[2] | b.at[3] << 4};
+}
+
 // What becomes of the sums of element `at` of y, of output o.
 struct Finish {
   Weights w;
@@ -110,8 +123,7 @@ struct Finish {
     const float v = cpu::reference::epilogue(e, static_cast<int32_t>(sum + w.start[o]), o, at);
     codes ? cpu::reference::store(e, v, o, at, codes) : cpu::reference::store(e, v, o, at, values);
   }
-  __device__ void operator()(int64_t at, int o, int slice, uint32_t sum, uint32_t window) const {
-    sum += w.rest[o] * window;
+  __device__ void operator()(int64_t at, int o, int slice, uint32_t sum) const {
     slices ? void(slices[slice * numel + at] = sum) : complete(at, o, sum);
   }
 };
@@ -119,41 +131,52 @@ struct Finish {
 // Grid: pixels, groups times tiles of outputs, slices.
 template <class Sums>
 __global__ void __launch_bounds__(cuda::kBlock) qconv_kernel(Patches patches, Finish finish, int pixels, int tiles, int slice_units) {
-  constexpr int kRows = Sums::kRows, kLoads = kRows / kByteSide;
+  constexpr int kRows = Sums::kRows, kLoads = kRows / kByteSide, kUnits = 8 / Sums::kBits;  // kUnits: in the 16 bytes that a thread loads
   __shared__ ByteRow x_tile[kRows], w_tile[kByteSide];
   __shared__ uint32_t window[kRows];
   const Geometry& s = patches.s;
-  const int row = threadIdx.x / kByteUnits, unit = threadIdx.x % kByteUnits;  // of the tiles, what this thread loads
+  const int row = threadIdx.x / kByteUnits, column = threadIdx.x % kByteUnits;  // of the tiles, what this thread loads
   const int group = blockIdx.y / tiles, first_pixel = blockIdx.x * kRows, first_out = blockIdx.y % tiles * kByteSide;
   const int begin = blockIdx.z * slice_units, end = begin + slice_units < s.units ? begin + slice_units : s.units;
   const int output = group * s.out + first_out + row;
   Pixel pixel[kLoads];
   for (int i = 0; i < kLoads; ++i) pixel[i] = patches.pixel(first_pixel + row + kByteSide * i);
-  Words x[kLoads], w;
+  Words x[kLoads][kUnits], w;
   auto load = [&](int first) {
-    const int at = first + unit;
-    for (int i = 0; i < kLoads; ++i)
-      x[i] = at < end && first_pixel + row + kByteSide * i < pixels ? patches.load(pixel[i], group, at) : Words{};
-    w = at < end && first_out + row < s.out ? finish.w.load(output, int64_t{output} * s.units + at) : Words{};
+    w = {};
+    for (int k = 0; k < kUnits; ++k) {
+      const int unit = first + column * kUnits + k;
+      for (int i = 0; i < kLoads; ++i)
+        x[i][k] = unit < end && first_pixel + row + kByteSide * i < pixels ? patches.load(pixel[i], group, unit) : Words{};
+      if (unit >= end || first_out + row >= s.out) continue;
+      const int64_t at = int64_t{output} * s.units + unit;
+      if constexpr (kUnits == 1) w = finish.w.load(output, at);
+      if constexpr (kUnits == 2) finish.w.nibbles(at, w.at + 2 * k);
+    }
   };
   Sums sums;
-  uint32_t bytes[kLoads] = {};
+  uint32_t codes[kLoads] = {};  // their sums
   load(begin);
-  for (int first = begin; first < end; first += kByteUnits) {
-    for (int i = 0; i < kLoads; ++i) x_tile[row + kByteSide * i][unit] = x[i], bytes[i] += sum_of_bytes(x[i]);
-    w_tile[row][unit] = w;
+  for (int first = begin; first < end; first += kByteUnits * kUnits) {
+    for (int i = 0; i < kLoads; ++i) {
+      for (const Words& unit : x[i]) codes[i] += sum_of_bytes(unit);
+      x_tile[row + kByteSide * i][column] = kUnits == 1 ? x[i][0] : in_nibbles(x[i][0], x[i][kUnits - 1]);
+    }
+    w_tile[row][column] = w;
     __syncthreads();
-    if (first + kByteUnits < end) load(first + kByteUnits);  // while the tiles are multiplied
+    if (first + kByteUnits * kUnits < end) load(first + kByteUnits * kUnits);  // while the tiles are multiplied
     sums.step(x_tile, w_tile);
     __syncthreads();
   }
   for (int i = threadIdx.x; i < kRows; i += cuda::kBlock) window[i] = 0;
   __syncthreads();
-  for (int i = 0; i < kLoads; ++i) atomicAdd(&window[row + kByteSide * i], bytes[i]);
+  for (int i = 0; i < kLoads; ++i) atomicAdd(&window[row + kByteSide * i], codes[i]);
   __syncthreads();
   sums.each([&](int r, int col, uint32_t sum) {
+    if (first_pixel + r >= pixels || first_out + col >= s.out) return;
     const int o = group * s.out + first_out + col;
-    if (first_pixel + r < pixels && first_out + col < s.out) finish(int64_t{first_pixel + r} * s.o + o, o, blockIdx.z, sum, window[r]);
+    const uint32_t rest = kUnits == 1 ? finish.w.rest[o] : finish.w.rest_of_u(o);
+    finish(int64_t{first_pixel + r} * s.o + o, o, blockIdx.z, sum + rest * window[r]);
   });
 }
 
@@ -162,7 +185,8 @@ void launch(const Patches& patches, Finish finish, int64_t pixels) {
   const Geometry& s = patches.s;
   const int64_t tiles = chunk_count(s.out, kByteSide), rows = chunk_count(pixels, Sums::kRows), blocks = rows * tiles * s.groups;
   const int64_t slices = std::clamp<int64_t>(s.units / kSliceUnits, 1, chunk_count(kDeviceBlocks, blocks));
-  const int64_t slice_units = chunk_count(chunk_count(s.units, slices), kByteUnits) * kByteUnits, used = chunk_count(s.units, slice_units);
+  constexpr int64_t kTileUnits = kByteUnits * 8 / Sums::kBits;
+  const int64_t slice_units = chunk_count(chunk_count(s.units, slices), kTileUnits) * kTileUnits, used = chunk_count(s.units, slice_units);
   CHECK(tiles * s.groups <= 65535, "qconv2d: on cuda, ", s.o, " outputs in ", s.groups, " groups exceed a launch");
   const dim3 grid(static_cast<unsigned>(rows), static_cast<unsigned>(tiles * s.groups), static_cast<unsigned>(used));
   Tensor partial;
@@ -190,34 +214,49 @@ void grouped(const Patches& patches, const Finish& finish) {
       for (int k = 0; k < 4; ++k) sum = cuda::dp4a(x.at[k], w.at[k], sum);
       window += sum_of_bytes(x);
     }
-    finish(i, o, 0, sum, window);
+    finish(i, o, 0, sum + finish.w.rest[o] * window);
   });
 }
 
-// Whether the code that this device runs has the instruction.
-bool has_tensor_cores() {
-#ifdef VITRINE_CUDA_SIM
-  return true;
-#else
-  static const bool has = [] {
+// What the code that this device runs has, and whether multiplying by four bits is faster there: later tensor cores emulate it.
+struct Chip {
+  bool tensor_cores = true, nibbles_pay = true;
+  Chip() {
+#ifndef VITRINE_CUDA_SIM
     cudaFuncAttributes a;
-    CUDA_CHECK(cudaFuncGetAttributes(&a, qconv_kernel<cuda::TensorSums<1>>));
-    return a.ptxVersion >= 80;
-  }();
-  return has;
+    CUDA_CHECK(cudaFuncGetAttributes(&a, qconv_kernel<cuda::TensorSums<1, 8>>));
+    tensor_cores = a.ptxVersion >= 80;
+    int device = 0, major = 0;
+    CUDA_CHECK(cudaGetDevice(&device));
+    CUDA_CHECK(cudaDeviceGetAttribute(&major, cudaDevAttrComputeCapabilityMajor, device));
+    nibbles_pay = major == 8;
 #endif
+  }
+};
+
+QPath path_of(const Geometry& s, bool many, bool nibbles) {
+  static const Chip chip;
+  QPath path = qpath();
+  const bool shallow = s.depth < (many ? 256 : 32);  // docs/benchmarks.md
+  if (path == QPath::chosen) path = shallow ? QPath::dp4a : chip.nibbles_pay ? QPath::nibbles : QPath::bytes;
+  if (path == QPath::nibbles && !nibbles) path = QPath::bytes;
+  return chip.tensor_cores ? path : QPath::dp4a;
 }
 
-void convolve(const Patches& patches, const Finish& finish) {
+void convolve(const Patches& patches, const Finish& finish, bool nibbles) {
   const Geometry& s = patches.s;
   const int64_t pixels = int64_t{s.n} * s.oh * s.ow;
   if (pixels == 0) return;
   if (s.groups > 1 && s.out < kUnit) return grouped(patches, finish);
   const bool many = chunk_count(pixels, 2 * kByteSide) * chunk_count(s.out, kByteSide) * s.groups >= kDeviceBlocks;
-  const bool pays = s.depth >= (many ? 256 : 32);  // docs/benchmarks.md
-  if (!has_tensor_cores() || !(qpath() == QPath::chosen ? pays : qpath() == QPath::tensor_cores))
-    return launch<cuda::DotSums>(patches, finish, pixels);
-  many ? launch<cuda::TensorSums<2>>(patches, finish, pixels) : launch<cuda::TensorSums<1>>(patches, finish, pixels);
+  switch (path_of(s, many, nibbles)) {
+    case QPath::nibbles:
+      return many ? launch<cuda::TensorSums<2, 4>>(patches, finish, pixels) : launch<cuda::TensorSums<1, 4>>(patches, finish, pixels);
+    case QPath::bytes:
+      return many ? launch<cuda::TensorSums<2, 8>>(patches, finish, pixels) : launch<cuda::TensorSums<1, 8>>(patches, finish, pixels);
+    default:
+      return launch<cuda::DotSums>(patches, finish, pixels);
+  }
 }
 
 // ---- what is made once of a layer's constants and kept with its codes ------------------------------------------------------------------
@@ -328,7 +367,7 @@ KernelFor kernel("qconv2d", Device::cuda, [](const Call& c) {
                 c.out[0].numel()};
   if (in.residual) finish.e.residual = ptr<uint8_t>(*in.residual);
   if (a.second_bits) finish.e.second = ptr<uint8_t>(c.out[1]);
-  convolve(patches, finish);
+  convolve(patches, finish, a.x_bits <= 4 && finish.w.size <= 2);
 });
 
 }  // namespace

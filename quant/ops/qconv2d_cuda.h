@@ -4,7 +4,8 @@
 
 namespace vitrine::quant {
 
-enum class QPath : uint8_t { chosen, dp4a, tensor_cores };  // the last where the device has them
+// The last two by tensor cores, where the device has them; nibbles where x and w have four bits at most, else bytes.
+enum class QPath : uint8_t { chosen, dp4a, bytes, nibbles };
 inline QPath& qpath() {
   static QPath path = QPath::chosen;
   return path;

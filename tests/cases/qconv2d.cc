@@ -89,6 +89,9 @@ AddLayer small("w2a2, matrix with codes out", {{5, 33}, {7, 33}, 2, attrs(Conv2d
 AddLayer many("w8a6, many pixels of whole units", {{1, 19, 17, 32}, {70, 3, 3, 32}, 8, attrs(Conv2dAttrs(1, 2, 1, 2), 6, 8, 1)});
 AddLayer wide_groups("w4a8, wide groups", {{2, 6, 5, 32}, {40, 3, 3, 16}, 4, attrs(Conv2dAttrs(2, 1, 2), 8, 5, 0, 8)});
 AddLayer deep("w6a6, deep matrix", {{3, 700}, {9, 700}, 6, attrs(Conv2dAttrs(), 6, 6, 0, 6, 1, 6)});
+AddLayer nibbles("w4a4, many pixels of whole units", {{1, 19, 17, 32}, {70, 3, 3, 32}, 4, attrs(Conv2dAttrs(1, 2, 1, 2), 4, 8, 1)});
+AddLayer odd_nibbles("w3a4, depth of no whole unit", {{2, 7, 5, 19}, {21, 3, 3, 19}, 3, attrs(Conv2dAttrs(1, 1), 4, 4, 1, 4, 1, 4)});
+AddLayer deep_nibbles("w2a3, deep matrix", {{3, 700}, {9, 700}, 2, attrs(Conv2dAttrs(), 3, 0)});
 AddLayer none("empty batch", {{0, 5, 5, 4}, {4, 3, 3, 4}, 8, attrs(Conv2dAttrs(1, 1), 8, 8)});
 
 Inputs with_range(Shape s, double low, double high) {

@@ -148,7 +148,7 @@ TEST_P(CudaCase, EveryCallHasTheBitsOfTheCpuOrDiffersByTheStatedRoundings) {
 TEST_P(CudaCase, IntegerLayersHaveTheBitsOfTheCpuOnEveryPath) {
   if (c().op != "qconv2d") return;
   auto calls = calls_of(c());
-  for (auto path : {quant::QPath::dp4a, quant::QPath::tensor_cores})
+  for (auto path : {quant::QPath::dp4a, quant::QPath::bytes, quant::QPath::nibbles})
     for (const CallMade& call : calls) {
       if (call.op->name != c().op) continue;
       Tensors in;
