@@ -2,10 +2,11 @@
 """Whole-network int8 inference of IResNets: Vitrine next to PyTorch and ONNX Runtime, in one run, each in a process of its own.
 
     make build/vitrine
-    python3 -m venv opp && opp/bin/pip install torch numpy onnxruntime onnx
+    python3 -m venv opp && opp/bin/pip install torch torchao numpy onnxruntime onnx
     opp/bin/python bench/opponents/int8.py --threads 2 --networks iresnet18 iresnet50 --batches 1 32
 
-PyTorch: post-training static quantization (FX graph mode, weights per channel) for each of its x86 engines, traced and frozen. ONNX Runtime:
+PyTorch: post-training static quantization, weights per channel: of the exported graph, compiled and frozen for x86 ("inductor", oneDNN's
+convolutions between generated loops), and in FX graph mode for each of its eager engines, traced and frozen. ONNX Runtime:
 static quantization of the exported model, u8 activations, s8 weights per channel, as operators and as quantize-dequantize pairs. Every model
 is calibrated on the same random images; only time is compared here, with one thread time on the processor, for a machine that is not alone.
 Vitrine: the packed network by `vitrine bench`, wall time, from the image as floats to the embedding.
@@ -14,7 +15,7 @@ import argparse, json, os, statistics, sys, tempfile
 
 from network import BLOCKS, POOLED, iresnet, run
 
-MODES = ["torch x86", "torch onednn", "torch fbgemm", "onnxruntime operators", "onnxruntime qdq"]
+MODES = ["torch inductor", "torch x86", "torch onednn", "torch fbgemm", "onnxruntime operators", "onnxruntime qdq"]
 
 
 def torch_int8(net, x, engine):
@@ -31,6 +32,28 @@ def torch_int8(net, x, engine):
     def call():
         with torch.inference_mode():
             traced(x)
+
+    return call
+
+
+def inductor_int8(net, x):
+    import torch
+    import torch._inductor.config
+    from torchao.quantization.pt2e.quantize_pt2e import convert_pt2e, prepare_pt2e
+    import torchao.quantization.pt2e.quantizer.x86_inductor_quantizer as x86
+    import torchao.quantization.pt2e.inductor_passes.x86  # noqa: F401, whose patterns it needs
+
+    torch._inductor.config.freezing = True
+    quantizer = x86.X86InductorQuantizer()
+    quantizer.set_global(x86.get_default_x86_inductor_quantization_config())
+    with torch.no_grad():
+        prepared = prepare_pt2e(torch.export.export(net, (x,)).module(), quantizer)
+        prepared(x)
+        compiled = torch.compile(convert_pt2e(prepared))
+
+    def call():
+        with torch.no_grad():
+            compiled(x)
 
     return call
 
@@ -71,7 +94,12 @@ def child(mode, network, batch, threads, repetitions):
     torch.set_num_threads(threads)
     net, x = iresnet(BLOCKS[network]), torch.randn(batch, 3, 112, 112)
     library, form = mode.split()
-    call = torch_int8(net, x.to(memory_format=torch.channels_last), form) if library == "torch" else onnxruntime_int8(net, x, form, threads)
+    if mode == "torch inductor":
+        call = inductor_int8(net, x)
+    elif library == "torch":
+        call = torch_int8(net, x.to(memory_format=torch.channels_last), form)
+    else:
+        call = onnxruntime_int8(net, x, form, threads)
     times, clock = [], time.process_time if threads == 1 else time.perf_counter
     for _ in range(repetitions + 5):
         start = clock()
