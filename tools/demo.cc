@@ -7,21 +7,15 @@
 #include <numeric>
 
 #include "data/codec.h"
-#include "engine/graph/fuse.h"
 #include "eval/report.h"
 #include "nn/io/model_file.h"
-#include "nn/network.h"
-#include "prune/importance.h"
-#include "prune/plan.h"
 #include "quant/placement.h"
-#include "tools/benchmarks.h"
-#include "tools/command.h"
 #include "tools/eval_report.h"
+#include "tools/in_small.h"
 #include "tools/progress.h"
 #include "tools/report.h"
 #include "tools/run_record.h"
 #include "tools/sizes.h"
-#include "tools/training.h"
 
 namespace vitrine::tools {
 namespace {
@@ -68,8 +62,7 @@ struct Demo {
   data::SyntheticSet rendered;
   data::CachedSet train;
   data::SubsetView adapt;
-  std::vector<Benchmark> lists;
-  IjbBenchmark ijb;
+  SmallBenchmarks benchmarks;
   std::vector<Row> rows;
   std::vector<Curve> roc;  // of the first list
 
@@ -80,71 +73,38 @@ struct Demo {
         record(o.out, c),
         rendered(c.seed, 0, scale.identities, scale.images),
         train(rendered, int64_t{1} << 30),
-        adapt(train, first(scale.adapt * scale.images)) {
-    for (data::PairKind kind : data::kPairKinds) {
-      Benchmark b = synthetic_benchmark(kind, c.seed, scale.pairs);
-      b.images = std::make_shared<data::CachedSet>(*pool_.emplace_back(b.images), int64_t{1} << 30);
-      lists.push_back(std::move(b));
-    }
-    ijb = synthetic_ijb_benchmark(c.seed, scale.subjects);
-    ijb.images = std::make_shared<data::CachedSet>(*pool_.emplace_back(ijb.images), int64_t{1} << 30);
-  }
+        adapt(train, first(scale.adapt * scale.images)),
+        benchmarks(c.seed, scale.pairs, scale.subjects) {}
+  const std::vector<Benchmark>& lists() const { return benchmarks.lists; }
 
   Row measure(const std::string& bits, const std::string& method, const Model& m, int64_t images, uint64_t seed) {
     const int64_t weight_bits = bits == "f32" ? 32 : quant::parse_bits(bits).weight_bits;
-    Row row{bits, method, sizes(m.graph, weight_bits), count(m.graph).params, images, {}, {}};
-    for (auto& list : lists) {
-      eval::Trials trials = compare_by_model(fused(m), list, "", false);
-      row.results.push_back(eval::verify(trials));
-      Json line = to_json(list, row.results.back());
+    SmallResult r = evaluate(m, benchmarks, c.seed);
+    auto note = [&](Json line) {
       line["bits"] = bits, line["method"] = method, line["seed"] = seed;
       record.metrics(line);
-      if (&list == &lists[0] && seed == c.seed) roc.push_back(curve_of(cat(bits, " ", method), eval::decide(trials, row.results.back())));
-    }
-    IjbOptions options;
-    options.pooling.flip = false;
-    row.ijb = evaluate_ijb(&m, ijb, options, "", c.seed);
-    Json line = to_json(row.ijb);
-    line["bits"] = bits, line["method"] = method, line["seed"] = seed;
-    record.metrics(line);
-    return row;
+    };
+    for (size_t l = 0; l < r.lists.size(); ++l) note(to_json(lists()[l], r.lists[l]));
+    note(to_json(r.ijb));
+    if (seed == c.seed) roc.push_back(curve_of(cat(bits, " ", method), eval::decide(r.trials[0], r.lists[0])));
+    return {bits, method, sizes(m.graph, weight_bits), count(m.graph).params, images, r.lists, r.ijb};
   }
 
   Model teacher();
-  void distil(Model& student, const Model& teacher, const std::string& method, uint64_t seed);
   void keep(const Model&, const std::string& bits, const std::string& method);
   void prune(const Model& teacher);
   Row student(const Model& teacher, const std::string& bits, const std::string& method, uint64_t seed);
   std::string verdict(const Model& teacher);
   void print(std::ostream&) const;
   void page(const std::string& verdict) const;
-
- private:
-  std::vector<std::shared_ptr<const data::Dataset>> pool_;  // behind the caches
 };
 
 Model Demo::teacher() {
-  Model m = to(nn::make_model("iresnet18", c.seed, {.height = kSide, .width = kSide, .channels = 0.25, .embedding = 128}), device_of(c));
-  m.info["shrink"] = std::to_string(112 / kSide);
-  Recipe r;
-  r.objective.terms = "ce";
-  r.objective.head = {.margin = {.m2 = 0, .m3 = 0.3, .scale = 32}, .seed = c.seed};
-  r.schedule = {.kind = nn::Schedule::Kind::cosine, .base = 0.1};
-  r.epochs = scale.epochs;
-  fit(m, nullptr, train, [&](int64_t epoch) { return data::shuffled_batches(train.size(), 64, c.seed, static_cast<uint64_t>(epoch)); }, r,
-      {});
+  Model m = small_teacher("iresnet18", {.height = kSide, .width = kSide, .channels = 0.25, .embedding = 128}, train, scale.epochs, 64,
+                          c.seed, device_of(c));
   io::save_model(record.path("teacher.safetensors"), m);
   record.output("teacher.safetensors");
   return m;
-}
-
-void Demo::distil(Model& student, const Model& teacher, const std::string& method, uint64_t seed) {
-  Recipe r;
-  r.objective.terms = method;
-  r.objective.head = {.margin = {.m2 = 0, .m3 = 0.3, .scale = 32}, .seed = seed};
-  r.schedule.base = 0.01;
-  fit(student, &teacher, adapt,
-      [&](int64_t epoch) { return data::balanced_batches(data::labels(adapt), seed, static_cast<uint64_t>(epoch)); }, r, {});
 }
 
 void Demo::keep(const Model& m, const std::string& bits, const std::string& method) {
@@ -155,14 +115,13 @@ void Demo::keep(const Model& m, const std::string& bits, const std::string& meth
 
 // A fifth of the channels of every layer goes, then EKD; then bits, too.
 void Demo::prune(const Model& teacher) {
-  const prune::Structure s = prune::find_groups(teacher.graph);
-  Model less = prune::apply(teacher, s, prune::select(teacher.graph, s, prune::scores(teacher, s, {}), {.ratio = 0.2}));
+  Model less = without_a_fifth(teacher);
   rows.push_back(measure("f32", "sp20", less, 0, c.seed));
-  distil(less, teacher, "ekd", c.seed);
+  distil(less, teacher, adapt, "ekd", c.seed);
   keep(less, "f32", "sp20-ekd");
   rows.push_back(measure("f32", "sp20-ekd", less, adapt.size(), c.seed));
   Model fewer_bits = quant::quantface(less, quant::parse_bits(scale.pruned_bits));
-  distil(fewer_bits, teacher, "ekd", c.seed);
+  distil(fewer_bits, teacher, adapt, "ekd", c.seed);
   keep(fewer_bits, scale.pruned_bits, "sp20-ekd");
   rows.push_back(measure(scale.pruned_bits, "sp20-ekd", fewer_bits, 2 * adapt.size(), c.seed));
 }
@@ -176,7 +135,7 @@ Row Demo::student(const Model& teacher, const std::string& bits, const std::stri
     images = static_cast<int64_t>(batches.size()) * 64;
     calibrate(m, adapt, batches);
   } else {
-    distil(m, teacher, method, seed);
+    distil(m, teacher, adapt, method, seed);
   }
   if (seed == c.seed) keep(m, bits, method);
   return measure(bits, method, m, images, seed);
@@ -237,11 +196,11 @@ std::vector<std::string> header(const std::vector<Benchmark>& lists) {
   return names;
 }
 
-void Demo::print(std::ostream& out) const { out << eval::aligned(header(lists), table(rows), 2); }
+void Demo::print(std::ostream& out) const { out << eval::aligned(header(lists()), table(rows), 2); }
 
 void Demo::page(const std::string& verdict) const {
   HtmlPage page("Vitrine demo: a face network from scratch, and what is left of it at few bits");
-  page.text(cat("All faces are rendered; the ", lists.size(), " lists show people no training saw. ", build_description(), ", seed ",
+  page.text(cat("All faces are rendered; the ", lists().size(), " lists show people no training saw. ", build_description(), ", seed ",
                 c.seed, "."));
   std::vector<std::string> faces;
   for (int64_t i = 0; i < 24; ++i) {
@@ -250,10 +209,10 @@ void Demo::page(const std::string& verdict) const {
   }
   page.images(faces, "Three of the training identities");
   page.heading("Accuracy, % (mean and deviation of ten folds)");
-  page.table(header(lists), table(rows));
+  page.table(header(lists()), table(rows));
   page.text(verdict);
-  for (size_t l = 0; l < lists.size(); ++l) {
-    Plot p{cat("Accuracy against size: ", lists[l].name), "kB, packed", "accuracy %", {}};
+  for (size_t l = 0; l < lists().size(); ++l) {
+    Plot p{cat("Accuracy against size: ", lists()[l].name), "kB, packed", "accuracy %", {}};
     std::map<std::string, Series> by_method;
     for (auto& r : rows) {
       Series& s = by_method[r.method];
@@ -265,11 +224,11 @@ void Demo::page(const std::string& verdict) const {
     page.plot(p);
   }
   page.heading("Receiver operating characteristic");
-  add_log_roc(page, lists[0].name, roc);
+  add_log_roc(page, lists()[0].name, roc);
   std::vector<Curve> curves;
   for (auto& r : rows) curves.push_back({cat(r.bits, " ", r.method), r.ijb.curve, {}});
   curves.resize(std::min<size_t>(curves.size(), 8));
-  add_log_roc(page, ijb.name, curves);
+  add_log_roc(page, benchmarks.ijb.name, curves);
   page.save(record.path("report.html"));
 }
 
@@ -292,8 +251,8 @@ Json demo(const Options& o, const Common& c) {
   say() << "\nLook at " << o.out << "/report.html (" << static_cast<int>(watch.seconds()) << " s)\n";
   Json list = Json::array();
   for (auto& r : d.rows)
-    for (size_t l = 0; l < d.lists.size(); ++l) {
-      list.push_back(to_json(d.lists[l], r.results[l]));
+    for (size_t l = 0; l < d.lists().size(); ++l) {
+      list.push_back(to_json(d.lists()[l], r.results[l]));
       list.back()["bits"] = r.bits, list.back()["method"] = r.method;
     }
   for (auto& r : d.rows) {

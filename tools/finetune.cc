@@ -70,18 +70,8 @@ data::Batches draw_as_they_are(const FinetuneOptions& o, const data::Dataset& se
 
 Trained finetune(Model& student, const Model& teacher, const data::Dataset& set, const FinetuneOptions& o, const Recipe& recipe,
                  uint64_t seed, RunRecord& record) {
-  Trained t;
-  Stopwatch watch;
-  const Checkpoint checkpoint{record.path("checkpoint.safetensors"), record.fingerprint(), o.checkpoint_every, o.resume};
-  fit(
-      student, &teacher, set, [&](int64_t epoch) { return draw(o, set, seed, epoch); }, recipe, checkpoint,
-      [&](const StepMetrics& m) {
-        t.steps = m.step, t.images += m.images, t.loss = m.loss;
-        record.metrics(to_json(m));
-      });
-  t.seconds = watch.seconds();
-  say() << "fine-tuning: " << t.images << " images in " << t.seconds << " s, " << t.rate() << " images/s\n";
-  return t;
+  return fit(
+      student, &teacher, set, [&](int64_t epoch) { return draw(o, set, seed, epoch); }, recipe, record, o.checkpoint_every, o.resume);
 }
 
 }  // namespace vitrine::tools

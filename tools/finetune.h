@@ -19,12 +19,6 @@ data::Batches draw(const FinetuneOptions&, const data::Dataset&, uint64_t seed, 
 // Up to `count` batches in random order, unmirrored: for looking, not for learning.
 data::Batches draw_as_they_are(const FinetuneOptions&, const data::Dataset&, uint64_t seed, int64_t count);
 
-struct Trained {
-  int64_t steps = 0, images = 0;
-  double loss = 0, seconds = 0;
-  double rate() const { return seconds > 0 ? static_cast<double>(images) / seconds : 0; }  // images per second
-};
-// Says how fast it was. With a checkpoint in the run's directory; each step goes to its metrics.
 Trained finetune(Model& student, const Model& teacher, const data::Dataset&, const FinetuneOptions&, const Recipe&, uint64_t seed,
                  RunRecord&);
 

@@ -4,17 +4,12 @@
 #include <map>
 
 #include "eval/report.h"
-#include "nn/network.h"
-#include "prune/importance.h"
-#include "prune/plan.h"
 #include "quant/placement.h"
-#include "tools/benchmarks.h"
 #include "tools/claims.h"
 #include "tools/eval_report.h"
-#include "tools/ijb.h"
+#include "tools/in_small.h"
 #include "tools/run_record.h"
 #include "tools/sizes.h"
-#include "tools/training.h"
 
 namespace vitrine::tools {
 namespace {
@@ -77,18 +72,12 @@ struct Row {
 
 class Bench {
  public:
-  Bench(const Scale& scale, const Common& c) : s_(scale), c_(c) {
-    for (data::PairKind kind : data::kPairKinds) {
-      lists_.push_back(synthetic_benchmark(kind, c.seed, s_.pairs));
-      lists_.back().images = cached(lists_.back().images);
-    }
-    ijb_ = synthetic_ijb_benchmark(c.seed, s_.subjects);
-    ijb_.images = cached(ijb_.images);
+  Bench(const Scale& scale, const Common& c) : s_(scale), c_(c), benchmarks_(c.seed, s_.pairs, s_.subjects) {
     for (int64_t first : {int64_t{0}, s_.identities})
-      people_.push_back(cached(std::make_shared<data::SyntheticSet>(c.seed, first, s_.identities, s_.images)));
+      people_.push_back(cached(std::make_shared<data::SyntheticSet>(c.seed, first, s_.identities, s_.images), int64_t{1} << 28));
   }
 
-  const std::vector<Benchmark>& lists() const { return lists_; }
+  const std::vector<Benchmark>& lists() const { return benchmarks_.lists; }
 
   Row row(const std::string& network, const std::string& setting) {
     say() << network << ", " << setting << "\n";
@@ -102,19 +91,12 @@ class Bench {
     Row row{.network = network, .setting = setting, .shown = *t->shown ? t->shown : setting, .params = count(m.graph).params};
     row.bytes = bits == 32 ? size.float_bytes : size.packed_bytes;
     row.images = teacher_itself ? people_[0]->size() * s_.epochs : data.size();
-    for (auto& list : lists_) row.lists.push_back(eval::verify(compare_by_model(m, list, "", false)));
-    IjbOptions options;
-    options.pooling.flip = false;
-    row.ijb = evaluate_ijb(&m, ijb_, options, "", c_.seed);
+    SmallResult r = evaluate(m, benchmarks_, c_.seed);
+    row.lists = std::move(r.lists), row.ijb = std::move(r.ijb);
     return row;
   }
 
  private:
-  std::shared_ptr<const data::Dataset> cached(std::shared_ptr<const data::Dataset> images) {
-    pool_.push_back(images);
-    return std::make_shared<data::CachedSet>(*images, int64_t{1} << 28);
-  }
-
   data::SubsetView part(Data data) const {
     std::vector<int64_t> indices;
     const int64_t share = data == kOthers ? 100 : data, people = (s_.identities * share + 99) / 100;
@@ -122,52 +104,29 @@ class Bench {
     return {*people_[data == kOthers], indices};
   }
 
-  Recipe recipe(const std::string& terms) const {
-    Recipe r;
-    r.objective.terms = terms;
-    r.objective.head = {.margin = {.m2 = 0, .m3 = 0.3, .scale = 32}, .seed = c_.seed};
-    return r;
-  }
-
   const Model& teacher(const std::string& network) {
     auto found = teachers_.find(network);
     if (found != teachers_.end()) return found->second;
-    Model m = nn::make_model(network, c_.seed, {.height = kSide, .width = kSide, .channels = 0.125, .embedding = 64});
-    m.info["shrink"] = std::to_string(112 / kSide);
-    Recipe r = recipe("ce");
-    r.schedule = {.kind = nn::Schedule::Kind::cosine, .base = 0.1};
-    r.epochs = s_.epochs;
-    const data::Dataset& all = *people_[0];
-    fit(m, nullptr, all, [&](int64_t e) { return data::shuffled_batches(all.size(), s_.batch, c_.seed, static_cast<uint64_t>(e)); }, r, {});
+    Model m = small_teacher(network, {.height = kSide, .width = kSide, .channels = 0.125, .embedding = 64}, *people_[0], s_.epochs,
+                            s_.batch, c_.seed, Device::cpu);
     return teachers_.emplace(network, std::move(m)).first->second;
   }
 
   Model student(const std::string& network, const Treatment& t, const data::Dataset& data) {
     const Model& from = teacher(network);
-    Model m = from;
-    if (t.pruned) {
-      const prune::Structure s = prune::find_groups(from.graph);
-      m = prune::apply(from, s, prune::select(from.graph, s, prune::scores(from, s, {}), {.ratio = 0.2}));
-    } else {
-      m = quant::quantface(from, quant::parse_bits(t.bits));
-    }
+    Model m = t.pruned ? without_a_fifth(from) : quant::quantface(from, quant::parse_bits(t.bits));
     if (t.method == std::string("none")) {
       calibrate(m, data, data::shuffled_batches(data.size(), s_.batch, c_.seed, 0, false));
       return m;
     }
-    Recipe r = recipe(t.method);
-    r.schedule.base = 0.01;
-    const auto labels = data::labels(data);
-    fit(m, &teacher(*t.teacher ? t.teacher : network), data,
-        [&](int64_t e) { return data::balanced_batches(labels, c_.seed, static_cast<uint64_t>(e)); }, r, {});
+    distil(m, teacher(*t.teacher ? t.teacher : network), data, t.method, c_.seed);
     return m;
   }
 
   const Scale s_;
   const Common& c_;
-  std::vector<std::shared_ptr<const data::Dataset>> pool_, people_;  // behind the caches; the teacher's, and others
-  std::vector<Benchmark> lists_;
-  IjbBenchmark ijb_;
+  const SmallBenchmarks benchmarks_;
+  std::vector<std::shared_ptr<const data::Dataset>> people_;  // the teacher's, and others
   std::map<std::string, Model> teachers_;
 };
 

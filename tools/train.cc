@@ -64,31 +64,21 @@ Json train(Options o, const Common& c) {
   write_config(record, o);
   say() << o.arch << ", " << o.loss << " on " << set.size() << " images of " << data::count_identities(set) << " identities, run in "
         << o.out << "\n";
-  int64_t steps = 0, images = 0;
-  double loss = 0;
-  const Checkpoint checkpoint{record.path("checkpoint.safetensors"), record.fingerprint(), o.checkpoint_every, o.resume};
-  Stopwatch watch;
-  fit(
+  const Trained t = fit(
       network, nullptr, set,
       [&](int64_t epoch) { return data::shuffled_batches(set.size(), o.batch, c.seed, static_cast<uint64_t>(epoch)); },
-      recipe_of(o, c.seed), checkpoint,
-      [&](const StepMetrics& m) {
-        steps = m.step, images += m.images, loss = m.loss;
-        record.metrics(to_json(m));
-      });
-  const double seconds = watch.seconds();
+      recipe_of(o, c.seed), record, o.checkpoint_every, o.resume);
   io::save_model(record.path("model.safetensors"), network);
   record.output("model.safetensors");
   training_report(record, network, cat(o.arch, ", ", o.loss));
   Json result{{"model", record.path("model.safetensors")},
-              {"steps", steps},
-              {"loss", loss},
-              {"images_per_s", static_cast<double>(images) / seconds},
-              {"seconds", seconds},
+              {"steps", t.steps},
+              {"loss", t.loss},
+              {"images_per_s", t.rate()},
+              {"seconds", t.seconds},
               {"seed", c.seed}};
   record.finish(result);
-  say() << "training: " << images << " images in " << seconds << " s, " << static_cast<double>(images) / seconds << " images/s\n"
-        << record.path("model.safetensors") << ": " << steps << " steps, loss " << loss << "\n";
+  say() << record.path("model.safetensors") << ": " << t.steps << " steps, loss " << t.loss << "\n";
   return result;
 }
 

@@ -9,9 +9,9 @@
 #include "engine/graph/rewrite.h"
 #include "nn/io/safetensors.h"
 #include "nn/network.h"
-#include "quant/ops/norm_chain.h"
 #include "quant/placement.h"
 #include "tools/progress.h"
+#include "tools/run_record.h"
 #include "tools/training_step.h"
 
 namespace vitrine::tools {
@@ -187,8 +187,7 @@ void fit(Model& network, const Model* teacher, const data::Dataset& set, const E
          const Checkpoint& checkpoint, const AfterStep& after_step) {
   Graph frozen = with_batch_statistics(network.graph), tracking = quant::with_running_ranges(frozen, recipe.ranges);
   if (recipe.clipped) frozen = quant::with_clipped_gradients(frozen), tracking = quant::with_clipped_gradients(tracking);
-  const bool winograd = !recipe.exact && (device_of(network) == Device::cpu || mode().precision == Mode::Precision::f32);
-  for (Graph* g : {&frozen, &tracking}) *g = quant::with_norm_chains(winograd ? with_winograd(*g) : *g);
+  for (Graph* g : {&frozen, &tracking}) *g = as_trained(*g, device_of(network), recipe.exact);
   auto optimiser = make_optimiser(network, recipe);
   const auto labels = data::labels(set);
   const int64_t classes = labels.empty() ? 0 : *std::max_element(labels.begin(), labels.end()) + 1;
@@ -228,6 +227,20 @@ void fit(Model& network, const Model* teacher, const data::Dataset& set, const E
     });
   }
   for (const std::string& name : nn::trainable(network)) network.tensors[name].set_requires_grad(false);
+}
+
+Trained fit(Model& network, const Model* teacher, const data::Dataset& set, const EpochBatches& epoch_batches, const Recipe& recipe,
+            RunRecord& record, int64_t checkpoint_every, bool resume) {
+  Trained t;
+  Stopwatch watch;
+  fit(network, teacher, set, epoch_batches, recipe, {record.path("checkpoint.safetensors"), record.fingerprint(), checkpoint_every, resume},
+      [&](const StepMetrics& m) {
+        t.steps = m.step, t.images += m.images, t.loss = m.loss;
+        record.metrics(to_json(m));
+      });
+  t.seconds = watch.seconds();
+  say() << (teacher ? "fine-tuning: " : "training: ") << t.images << " images in " << t.seconds << " s, " << t.rate() << " images/s\n";
+  return t;
 }
 
 }  // namespace vitrine::tools

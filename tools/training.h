@@ -16,6 +16,8 @@
 
 namespace vitrine::tools {
 
+class RunRecord;
+
 // "ekd", "mse", "ce" (a classification head) or a sum: "ekd+ce".
 struct ObjectiveOptions {
   std::string terms = "ekd";
@@ -64,6 +66,15 @@ using AfterStep = std::function<void(const StepMetrics&)>;
 // if the loss is no longer finite.
 void fit(Model& network, const Model* teacher, const data::Dataset&, const EpochBatches&, const Recipe&, const Checkpoint& = {},
          const AfterStep& = {});
+
+struct Trained {
+  int64_t steps = 0, images = 0;
+  double loss = 0, seconds = 0;
+  double rate() const { return seconds > 0 ? static_cast<double>(images) / seconds : 0; }  // images per second
+};
+// The same with a checkpoint in the run's directory; each step goes to its metrics. Says how fast it was.
+Trained fit(Model& network, const Model* teacher, const data::Dataset&, const EpochBatches&, const Recipe&, RunRecord&,
+            int64_t checkpoint_every, bool resume);
 
 // The last step that a checkpoint holds, 0 if there is no such file.
 int64_t checkpoint_step(const std::string& file);

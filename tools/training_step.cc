@@ -3,7 +3,17 @@
 #include <cstdio>
 #include <utility>
 
+#include "engine/core/mode.h"
+#include "engine/graph/rewrite.h"
+#include "quant/ops/norm_chain.h"
+
 namespace vitrine::tools {
+
+// Winograd on a device in strict f32 only: otherwise cuDNN has tensor cores.
+Graph as_trained(const Graph& g, Device device, bool exact) {
+  const bool winograd = !exact && (device == Device::cpu || mode().precision == Mode::Precision::f32);
+  return quant::with_norm_chains(winograd ? with_winograd(g) : g);
+}
 
 TrainingStep::TrainingStep(const TensorMap& student, const Model* teacher, nn::Optimiser& optimiser, Penalty penalty, bool replay)
     : student_(student),

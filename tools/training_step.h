@@ -13,6 +13,9 @@
 
 namespace vitrine::tools {
 
+// The graph as steps compute it: fewer passes over memory, and convolutions by Winograd where it wins unless sums shall be `exact`.
+Graph as_trained(const Graph&, Device, bool exact = false);
+
 class TrainingStep {
  public:
   using Penalty = std::function<void(Tensors&)>;  // changes the gradients before they are used

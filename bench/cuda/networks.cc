@@ -21,7 +21,6 @@
 #include "losses/head.h"
 #include "nn/network.h"
 #include "nn/optim.h"
-#include "quant/ops/norm_chain.h"
 #include "quant/placement.h"
 #include "tools/ijb_device.h"
 #include "tools/training_step.h"
@@ -64,8 +63,8 @@ struct Workload {
       : model(to(nn::make_model(network, 1), Device::cuda)),
         inference_form(fused(model)),
         student(quant::quantface(model, quant::parse_bits("w6a6"))),
-        training(as_trained(with_batch_statistics(model.graph))),
-        tracking(as_trained(quant::with_running_ranges(with_batch_statistics(student.graph), {}))),
+        training(tools::as_trained(with_batch_statistics(model.graph), Device::cuda)),
+        tracking(tools::as_trained(quant::with_running_ranges(with_batch_statistics(student.graph), {}), Device::cuda)),
         x(pixels(batch)),
         own(labels(batch)) {}
 
@@ -90,9 +89,6 @@ struct Workload {
 
  private:
   // As tools/training.cc does.
-  static Graph as_trained(const Graph& g) {
-    return quant::with_norm_chains(mode().precision == Mode::Precision::f32 ? with_winograd(g) : g);
-  }
   // gradient_of(embedding, teacher's) is that of the loss.
   template <class Gradient>
   Step step(const Graph& graph, Model trained, const Model* teacher, bool replay, Gradient gradient_of) const {

@@ -30,13 +30,7 @@ struct CublasLt {
   cublasLtHandle_t handle = nullptr;
   std::string why;  // it is not there; empty: it is
   CublasLt() {
-    void* library = open_first({"libcublasLt.so.13", "libcublasLt.so.12"}, why);
-    if (!library) return;
-    why.clear();
-#define X(f) \
-  if (!find(library, #f, f, why)) return;
-    CUBLASLT_FUNCTIONS(X)
-#undef X
+    if (!load({"libcublasLt.so.13", "libcublasLt.so.12"}, {CUBLASLT_FUNCTIONS(VITRINE_FUNCTION)}, why)) return;
     if (cublasLtCreate(&handle) != CUBLAS_STATUS_SUCCESS) why = "it cannot be initialised";
   }
 };
@@ -61,15 +55,9 @@ struct Cublas {
   std::string why;
   Cublas() {
     cublas_lt();  // cuBLAS asks for its library by name
-    void* library = open_first({"libcublas.so.13", "libcublas.so.12"}, why);
-    if (!library) return;
-    why.clear();
-#define X(f) \
-  if (!find(library, #f, f, why)) return;
-    CUBLAS_FUNCTIONS(X)
-#undef X
-    if (!find(library, "cublasGemmEx", cublasGemmEx, why)) return;
-    if (!find(library, "cublasGemmStridedBatchedEx", cublasGemmStridedBatchedEx, why)) return;
+    if (!load({"libcublas.so.13", "libcublas.so.12"},
+              {CUBLAS_FUNCTIONS(VITRINE_FUNCTION) VITRINE_FUNCTION(cublasGemmEx) VITRINE_FUNCTION(cublasGemmStridedBatchedEx)}, why))
+      return;
     if (cublasCreate_v2(&handle) != CUBLAS_STATUS_SUCCESS) why = "it cannot be initialised";
     if (!why.empty()) return;
     cublasSetStream_v2(handle, stream());

@@ -33,13 +33,7 @@ struct Cudnn {
   cudnnHandle_t handle = nullptr;
   std::string why;  // it is not there; empty: it is
   Cudnn() {
-    void* library = open_first({"libcudnn.so.9"}, why);
-    if (!library) return;
-    why.clear();
-#define X(f) \
-  if (!find(library, #f, f, why)) return;
-    CUDNN_FUNCTIONS(X)
-#undef X
+    if (!load({"libcudnn.so.9"}, {CUDNN_FUNCTIONS(VITRINE_FUNCTION)}, why)) return;
     if (auto s = cudnnCreate(&handle); s != CUDNN_STATUS_SUCCESS) why = cudnnGetErrorString(s);
     if (why.empty()) cudnnSetStream(handle, stream());
   }

@@ -1,5 +1,6 @@
 #include "engine/cuda/loaded.h"
 
+#include <dlfcn.h>
 #include <glob.h>
 
 #include <cstdlib>
@@ -22,8 +23,6 @@ std::vector<std::string> places(const std::string& file) {
   return all;
 }
 
-}  // namespace
-
 void* open_first(const std::vector<std::string>& files, std::string& why) {
   for (const std::string& file : files)
     for (const std::string& place : places(file)) {
@@ -31,6 +30,17 @@ void* open_first(const std::vector<std::string>& files, std::string& why) {
       if (why.empty()) why = dlerror();
     }
   return nullptr;
+}
+
+}  // namespace
+
+bool load(const std::vector<std::string>& files, const std::vector<Function>& functions, std::string& why) {
+  void* handle = open_first(files, why);
+  if (!handle) return false;
+  why.clear();
+  for (const Function& f : functions)
+    if (!(*f.at = dlsym(handle, f.name))) why = cat("it has no ", f.name);
+  return why.empty();
 }
 
 std::string libraries() { return cudnn_text() + ", " + cublas_text(); }

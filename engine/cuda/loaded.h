@@ -1,7 +1,5 @@
 // Libraries opened when first used: the headers give the types, dlopen gives the code; nothing links against them.
 #pragma once
-#include <dlfcn.h>
-
 #include <string>
 #include <vector>
 
@@ -9,16 +7,15 @@
 
 namespace vitrine::cuda {
 
-// The first of these files that can be opened: where the loader looks, where the toolkit lies, or inside a Python environment. Null, and
-// why, if none can.
-void* open_first(const std::vector<std::string>& files, std::string& why);
+struct Function {
+  const char* name;
+  void** at;  // where its address goes
+};
+#define VITRINE_FUNCTION(f) {#f, reinterpret_cast<void**>(&f)},
 
-template <class F>
-bool find(void* handle, const char* name, F& f, std::string& why) {
-  f = reinterpret_cast<F>(dlsym(handle, name));
-  if (!f) why = cat("it has no ", name);
-  return f != nullptr;
-}
+// Opens the first of these files that can be opened: where the loader looks, where the toolkit lies, or inside a Python environment. And
+// finds the functions in it. False, and why, if there is none or it lacks one.
+bool load(const std::vector<std::string>& files, const std::vector<Function>& functions, std::string& why);
 
 // A version as libraries() prints it, from a number like 91900.
 inline std::string dotted(size_t v) { return cat(v / 10000, ".", v % 10000 / 100, ".", v % 100); }
