@@ -1,5 +1,5 @@
-// The pass behind norm_chain.h: finds batch_norm_train -> prelu or add [-> [observe ->] fake_quant], where each value on the way has no
-// other reader, and emits the one operator at the place of the chain's last part.
+// The pass behind norm_chain.h: finds batch_norm_train -> prelu or add [-> [observe ->] fake_quant] [-> round_bf16], where each value on
+// the way has no other reader, and emits the one operator at the place of the chain's last part.
 #include <map>
 #include <optional>
 #include <set>
@@ -15,8 +15,8 @@ namespace {
 bool is(const GraphNode* n, const char* op) { return n && std::string(n->op->name) == op; }
 
 struct Parts {
-  const GraphNode *norm, *then, *observe = nullptr, *quantizer = nullptr;
-  const GraphNode* last() const { return quantizer ? quantizer : then; }
+  const GraphNode *norm, *then, *observe = nullptr, *quantizer = nullptr, *round = nullptr;
+  const GraphNode* last() const { return round ? round : quantizer ? quantizer : then; }
 };
 
 class Finder {
@@ -33,6 +33,7 @@ class Finder {
     Parts p{&norm, only_reader(norm.out[0])};
     if (!(is(p.then, "prelu") || (is(p.then, "add") && same_shapes(*p.then))) || !taken_.insert(p.then).second) return {};
     find_quantizer(p);
+    if (const GraphNode* round = only_reader(p.last()->out[0]); is(round, "round_bf16")) p.round = round;
     return p;
   }
 
@@ -73,7 +74,7 @@ class Copier {
   void chain(const Parts& p) {
     auto& norm = static_cast<BatchNormTrainAttrs&>(*p.norm->attrs);
     auto a = std::make_shared<NormChainAttrs>();
-    a->eps = norm.eps, a->momentum = norm.momentum, a->observed = p.observe != nullptr;
+    a->eps = norm.eps, a->momentum = norm.momentum, a->observed = p.observe != nullptr, a->rounded = p.round != nullptr;
     std::vector<Id> in;
     for (Id id : p.norm->in) in.push_back(to_[id]);
     in.push_back(to_[p.then->in[p.then->in[0] == p.norm->out[0] ? 1 : 0]]);
@@ -112,7 +113,8 @@ Graph with_norm_chains(const Graph& g) {
     if (auto parts = finder.chain_from(n)) {
       by_last[parts->last()] = *parts;
       inside.insert({parts->norm, parts->then});
-      if (parts->observe) inside.insert(parts->observe);
+      for (const GraphNode* n : {parts->observe, parts->quantizer})
+        if (n && n != parts->last()) inside.insert(n);
     }
   Copier copier(g);
   for (const GraphNode& n : g.nodes) {

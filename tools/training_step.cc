@@ -11,8 +11,9 @@ namespace vitrine::tools {
 
 // Winograd on a device in strict f32 only: otherwise cuDNN has tensor cores.
 Graph as_trained(const Graph& g, Device device, bool exact) {
-  const bool winograd = !exact && (device == Device::cpu || mode().precision == Mode::Precision::f32);
-  return quant::with_norm_chains(winograd ? with_winograd(g) : g);
+  const Mode::Precision precision = device == Device::cpu ? Mode::Precision::f32 : mode().precision;
+  if (precision == Mode::Precision::bf16) return quant::with_norm_chains(with_rounded_inputs(g));
+  return quant::with_norm_chains(precision == Mode::Precision::f32 && !exact ? with_winograd(g) : g);
 }
 
 TrainingStep::TrainingStep(const TensorMap& student, const Model* teacher, nn::Optimiser& optimiser, Penalty penalty, bool replay)

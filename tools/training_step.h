@@ -13,7 +13,8 @@
 
 namespace vitrine::tools {
 
-// The graph as steps compute it: fewer passes over memory, and convolutions by Winograd where it wins unless sums shall be `exact`.
+// The graph as steps compute it on this device in the mode's precision: fewer passes over memory; convolutions by Winograd where it wins,
+// unless sums shall be `exact`; or reading bf16.
 Graph as_trained(const Graph&, Device, bool exact = false);
 
 class TrainingStep {

@@ -6,12 +6,13 @@
     opp/bin/python bench/opponents/network.py --threads 2 --networks iresnet18 iresnet50 --batches 1 32
 
 Prints per network, batch and contender: median of the repetitions, spread (max - min) / median, images per second, peak resident memory of
-the process. PyTorch runs in every mode that could be its best (below); memory is pooled by glibc's tunables, since its default hands large
-tensors back to the system after each call. Vitrine's memory is that of `vitrine embed` on the same batch.
+the process. PyTorch runs in every mode that could be its best (below); memory is pooled, since the default hands large tensors back to
+the system after each call: by glibc's tunables, or by the library that POOL names (.../libjemalloc.so.2, .../libtcmalloc_minimal.so.4). Vitrine's memory is that of `vitrine embed` on the same batch.
 """
 import argparse, json, os, re, statistics, subprocess, sys, tempfile, time
 
-POOLED = {"MALLOC_MMAP_THRESHOLD_": "4294967296", "MALLOC_TRIM_THRESHOLD_": "4294967296", "MALLOC_TOP_PAD_": "67108864"}
+TUNABLES = {"MALLOC_MMAP_THRESHOLD_": "4294967296", "MALLOC_TRIM_THRESHOLD_": "4294967296", "MALLOC_TOP_PAD_": "67108864"}
+POOLED = {"LD_PRELOAD": os.environ["POOL"]} if "POOL" in os.environ else TUNABLES
 MODES = ["eager", "channels_last", "frozen", "frozen channels_last", "compiled channels_last", "onnxruntime"]
 BLOCKS = {"iresnet18": (2, 2, 2, 2), "iresnet34": (3, 4, 6, 3), "iresnet50": (3, 4, 14, 3), "iresnet100": (3, 13, 30, 3)}
 

@@ -1,4 +1,5 @@
 #include "engine/core/tensor.h"
+#include "engine/core/bf16.h"
 
 #include <algorithm>
 #include <atomic>
@@ -47,7 +48,7 @@ double element(const void* data, Dtype d, int64_t i) {
     case Dtype::f16:
       return half_to_float(static_cast<const uint16_t*>(data)[i]);
     case Dtype::bf16:
-      return std::bit_cast<float>(uint32_t{static_cast<const uint16_t*>(data)[i]} << 16);
+      return from_bf16(static_cast<const uint16_t*>(data)[i]);
     case Dtype::i16:
       return static_cast<const int16_t*>(data)[i];
     case Dtype::b8:

@@ -1,5 +1,6 @@
 #include "engine/graph/rewrite.h"
 
+#include <map>
 #include <set>
 
 #include "engine/ops/batch_norm.h"
@@ -60,6 +61,16 @@ Graph with_winograd(const Graph& g) {
     auto a = std::make_shared<WinogradAttrs>();
     a->pad_h = conv.pad_h, a->pad_w = conv.pad_w;
     return copy.add_node(op_named("conv2d_winograd"), a, in);
+  });
+}
+
+Graph with_rounded_inputs(const Graph& g) {
+  std::map<Id, Id> rounded;  // in the copy
+  return rewrite(g, [&](Graph& copy, const GraphNode& node, const std::vector<Id>& in) {
+    if (std::string(node.op->name) != "conv2d" || copy.values[in[1]].meta.shape.product(1, 3) == 1) return copy_node(copy, node, in);
+    auto [known, is_new] = rounded.try_emplace(in[0]);
+    if (is_new) known->second = copy.add_node(op_named("round_bf16"), {}, {in[0]})[0];
+    return copy_node(copy, node, {known->second, in[1]});
   });
 }
 

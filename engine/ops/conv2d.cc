@@ -1,6 +1,6 @@
-#include "engine/ops/conv2d.h"
-
 #include "engine/core/ties.h"
+#include "engine/ops.h"
+#include "engine/ops/shapes.h"
 
 namespace vitrine {
 
@@ -28,8 +28,9 @@ void check_inputs(const char* op, const char* first, const char* second, const M
   auto what = [&] { return cat(op, ": ", first, " ", str(in[0]), ", ", second, " ", str(in[1]), ": "); };
   CHECK(in[0].shape.rank() == 4, what(), first, " has rank ", in[0].shape.rank(), ", expected 4");
   CHECK(in[1].shape.rank() == 4, what(), second, " has rank ", in[1].shape.rank(), ", expected 4");
-  CHECK(in[0].dtype == in[1].dtype, what(), "the dtypes differ");
-  CHECK(in[0].dtype == Dtype::f32 || in[0].dtype == Dtype::f64, what(), "dtype f32 or f64 expected");
+  for (const Meta& m : in) CHECK(is_float(m.dtype) || m.dtype == Dtype::bf16, what(), "dtype f32, f64 or bf16 expected");
+  const bool widens = in[0].dtype == Dtype::bf16 || in[1].dtype == Dtype::bf16;
+  CHECK(widens || in[0].dtype == in[1].dtype, what(), "the dtypes differ");
   for (const Meta& m : in)
     for (int64_t extent : m.shape) CHECK(extent <= kLargest, what(), "an extent exceeds ", kLargest);
   for (int64_t v : {a.stride_h, a.stride_w, a.pad_h, a.pad_w, a.dilation_h, a.dilation_w, a.groups})
@@ -40,6 +41,13 @@ void check_inputs(const char* op, const char* first, const char* second, const M
   int64_t channels = in[0].shape[3], outputs = weights ? in[1].shape[0] : in[1].shape[3];
   CHECK(a.groups > 0 && outputs % a.groups == 0, what(), outputs, " output channels do not divide into ", a.groups, " groups");
   if (!weights) CHECK(channels % a.groups == 0, what(), channels, " input channels do not divide into ", a.groups, " groups");
+}
+
+// What sums are taken in and written in: bf16 is widened to the other's dtype, or to f32.
+Dtype summed(const Metas& in) {
+  for (const Meta& m : in)
+    if (m.dtype != Dtype::bf16) return m.dtype;
+  return Dtype::f32;
 }
 
 // Extent of y along one axis of the padded image.
@@ -61,7 +69,7 @@ Metas infer_conv2d(const Metas& in, Attrs* attrs) {
   const Shape &x = in[0].shape, &w = in[1].shape;
   CHECK(x[3] == w[3] * a.groups, "conv2d: x ", str(in[0]), ", w ", str(in[1]), ": ", w[3], " input channels per group expected ",
         x[3] % a.groups == 0 ? cat(x[3] / a.groups) : cat(x[3], "/", a.groups));
-  return {{out_shape("conv2d", x, w, a), in[0].dtype, in[0].device}};
+  return {{out_shape("conv2d", x, w, a), summed(in), in[0].device}};
 }
 
 Metas infer_grad_x(const Metas& in, Attrs* attrs) {
@@ -72,7 +80,7 @@ Metas infer_grad_x(const Metas& in, Attrs* attrs) {
   Shape x{g[0], a.h, a.w, w[3] * a.groups};
   CHECK(out_shape(op, x, w, a) == g, op, ": g ", str(in[0]), ", w ", str(in[1]), ": an input of ", x, " gives an output of ",
         out_shape(op, x, w, a));
-  return {{x, in[0].dtype, in[0].device}};
+  return {{x, summed(in), in[0].device}};
 }
 
 Metas infer_grad_w(const Metas& in, Attrs* attrs) {
@@ -83,14 +91,15 @@ Metas infer_grad_w(const Metas& in, Attrs* attrs) {
   Shape w{g[3], a.kh, a.kw, x[3] / a.groups};
   CHECK(out_shape(op, x, w, a) == g, op, ": x ", str(in[0]), ", g ", str(in[1]), ": weights ", w, " give an output of ",
         out_shape(op, x, w, a));
-  return {{w, in[0].dtype, in[0].device}};
+  return {{w, summed(in), in[0].device}};
 }
 
 // y = conv(x, w), gx = grad_x(g, w) and gw = grad_w(x, g) are the three ways to contract one trilinear form, so each one's derivatives
 // are the other two.
 Tensors backward_conv2d(const Back& b) {
   auto& a = b.as<Conv2dAttrs>();
-  const Tensor &x = b.in[0], &w = b.in[1], &g = b.grad[0];
+  const Tensor &x = b.in[0], &w = b.in[1];
+  const Tensor g = x.dtype() == Dtype::bf16 ? round_bf16(b.grad[0]) : b.grad[0];  // once for both
   return {b.needs(0) ? conv2d_grad_x(g, w, a, x.shape()[1], x.shape()[2]) : Tensor(),
           b.needs(1) ? conv2d_grad_w(x, g, a, w.shape()[1], w.shape()[2]) : Tensor()};
 }

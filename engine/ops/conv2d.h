@@ -1,5 +1,6 @@
 // 2-D convolution and its two gradients: three operators, each differentiable through the other two.
 //   x [N,H,W,C]    w [O,kh,kw,C/groups]    y [N,OH,OW,O]    OH = (H + 2 pad_h - dilation_h (kh - 1) - 1) / stride_h + 1
+// f32 or f64; what is read in bf16 is widened (nothing is lost) to the other's dtype, or to f32.
 // The order of summation is part of the definition: engine/cpu/conv.h.
 #pragma once
 #include "engine/core/op.h"

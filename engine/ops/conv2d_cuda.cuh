@@ -1,7 +1,6 @@
 // Convolutions by cuDNN and cuBLAS, for the kernels of conv2d and conv2d_fused.
 #pragma once
-#include <bit>
-
+#include "engine/core/bf16.h"
 #include "engine/core/mode.h"
 #include "engine/cuda/launch.cuh"
 #include "engine/cuda/library.h"
@@ -18,21 +17,24 @@ inline ConvProblem geometry(Direction d, const Tensor& x, const Tensor& w, const
           i(ys[2]), i(a.stride_h), i(a.stride_w), i(a.pad_h), i(a.pad_w), i(a.dilation_h), i(a.dilation_w), i(a.groups)};
 }
 
-// bf16 is the upper half of f32, rounded to nearest even.
-__device__ inline uint16_t to_half(float v) {
-  const uint32_t bits = std::bit_cast<uint32_t>(v), is_nan = (bits & 0x7fffffffu) > 0x7f800000u;
-  return static_cast<uint16_t>(is_nan ? bits >> 16 | 0x40 : (bits + 0x7fff + (bits >> 16 & 1)) >> 16);
-}
 inline Tensor halves(const Shape& shape) { return Tensor::empty({shape, Dtype::bf16, Device::cuda}); }
-inline Tensor to_bf16(const Tensor& t) {
+inline Tensor rounded(const Tensor& t) {
   Tensor half = halves(t.shape());
   const float* from = ptr<float>(t);
-  fill(static_cast<uint16_t*>(half.raw()), t.numel(), [=] __device__(int64_t i) { return to_half(from[i]); });
+  fill(static_cast<uint16_t*>(half.raw()), t.numel(), [=] __device__(int64_t i) { return to_bf16(from[i]); });
   return half;
 }
-inline void from_bf16(const Tensor& half, const Tensor& t) {
+template <class T>
+void widen(const Tensor& half, const Tensor& t) {
   const auto* from = static_cast<const uint16_t*>(half.raw());
-  fill(static_cast<uint32_t*>(t.raw()), t.numel(), [=] __device__(int64_t i) { return uint32_t{from[i]} << 16; });
+  fill(ptr<T>(t), t.numel(), [=] __device__(int64_t i) { return T(from_bf16(from[i])); });
+}
+template <class T>
+Tensor widened(const Tensor& t) {
+  if (t.dtype() != Dtype::bf16) return t;
+  const Tensor wide = scratch<T>(t.shape());
+  widen<T>(t, wide);
+  return wide;
 }
 
 // The pixels of x that a 1x1 convolution with strides takes, [n,oh,ow,c]; and the other way: zeros between them.
@@ -76,23 +78,26 @@ inline bool by_product(const ConvProblem& s, const Tensor& x, const Tensor& w, c
   return cublas_matmul(pixels, s.o, s.c, f(taken), false, f(w), true, f(y));
 }
 
-// By cuDNN: operands that are f32 are rounded first where the precision is bf16. False: it does not take this.
+// By cuDNN: what it reads is rounded first where the precision is bf16, and f32 otherwise. False: it does not take this.
 inline bool by_cudnn(const ConvProblem& s, const Tensor& x, const Tensor& w, const Tensor& y, const Epilogue& e) {
   const Tensor& written = s.direction == Direction::grad_x ? x : s.direction == Direction::grad_w ? w : y;
-  const bool rounded = mode().precision == Mode::Precision::bf16;
-  auto operand = [&](const Tensor& t) { return rounded && &t != &written && t.dtype() == Dtype::f32 ? to_bf16(t) : t; };
+  const bool in_halves = mode().precision == Mode::Precision::bf16;
+  auto operand = [&](const Tensor& t) {
+    return &t == &written ? t : !in_halves ? widened<float>(t) : t.dtype() == Dtype::f32 ? rounded(t) : t;
+  };
   const Tensor hx = operand(x), hw = operand(w), hy = operand(y);
   Tensor half;
   if (!cudnn_conv(s, hx.raw(), hw.raw(), hy.raw(), e, &half)) return false;
-  if (half) from_bf16(half, written);
+  if (half) widen<float>(half, written);
   return true;
 }
 
-// x, w and y in f32; false: our own kernels do it.
+// x, w and y in f32, or those that are read in bf16; false: our own kernels do it.
 template <class T>
 bool by_library(const ConvProblem& s, const Tensor& x, const Tensor& w, const Tensor& y) {
   if (!std::is_same_v<T, float> || !mode().libraries) return false;
-  return by_product(s, x, w, y) || by_cudnn(s, x, w, y, {});
+  const bool wide = x.dtype() == y.dtype() && w.dtype() == y.dtype() && y.dtype() == Dtype::f32;
+  return (wide && by_product(s, x, w, y)) || by_cudnn(s, x, w, y, {});
 }
 
 }  // namespace vitrine::cuda

@@ -79,7 +79,7 @@ Tensor scaled_half(const Tensor& x, const Affine<float>& a) {
   const cuda::ChannelOf channel_of(x.numel(), x.shape()[3]);
   fill(static_cast<uint16_t*>(out.raw()), x.numel(), [=] __device__(int64_t i) {
     const int64_t c = channel_of(i);
-    return cuda::to_half((from[i] - a.mean[c]) * a.scale[c] + a.shift[c]);
+    return to_bf16((from[i] - a.mean[c]) * a.scale[c] + a.shift[c]);
   });
   return out;
 }

@@ -12,6 +12,7 @@ Metas chain_infer(const Metas& in, const NormChainAttrs& a) {
   for (int i = 1; i < 5; ++i) check_channels(in[0], in[i], "per-channel input");
   CHECK(a.bits || !a.observed, "observed=", a.observed, " without a quantizer");
   Metas out{in[0], in[1], in[1], in[1], in[1]};
+  if (a.rounded) out[0].dtype = Dtype::bf16;
   if (!a.bits) return out;
   check_bits(a.bits);
   check_range({in[0], in[6]});

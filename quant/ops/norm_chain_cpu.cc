@@ -76,7 +76,8 @@ struct Chain {
 template <bool prelu>
 void run(const Call& call) {
   auto& a = call.as<NormChainAttrs>();
-  cpu::by_float(call.out[0].dtype(), [&](auto t) {
+  const Tensor y = a.rounded ? Tensor::empty(call.in[0].meta()) : call.out[0];
+  cpu::by_float(y.dtype(), [&](auto t) {
     using T = decltype(t);
     std::vector<T> scale;
     cpu::Extremes<T> x_ends;
@@ -90,8 +91,12 @@ void run(const Call& call) {
                          shape.back()};
     const T* range = a.bits ? call.in[6].data<T>() : nullptr;
     if (a.observed) chain.observe(range, x_ends, call.out[5].data<T>()), range = call.out[5].data<T>();
-    chain.write(call.out[0].data<T>(), range, a.bits);
+    chain.write(y.data<T>(), range, a.bits);
   });
+  if (!a.rounded) return;
+  const Tensors in{y};
+  Tensors out{call.out[0]};
+  op_named("round_bf16").kernel[static_cast<int>(Device::cpu)]({in, out, nullptr});
 }
 
 KernelFor prelu_kernel("batch_norm_prelu", Device::cpu, run<true>);

@@ -2,6 +2,7 @@
 // is that of the operators that these stand for, so the bits are theirs.
 #include "quant/ops/norm_chain.h"
 
+#include "engine/core/bf16.h"
 #include "engine/ops/batch_norm_cuda.cuh"
 #include "quant/ops/extremes.cuh"
 #include "quant/ops/loops.h"
@@ -30,8 +31,11 @@ void run(const Call& call) {
   const Tensor scale = cuda::batch_statistics<T>(call, a.eps, a.momentum);
   const ChainValue<T, prelu> value{
       {ptr<T>(call.in[0]), ptr<T>(call.out[1]), ptr<T>(scale), ptr<T>(call.in[2]), {n, call.in[0].shape().back()}}, ptr<T>(call.in[5])};
-  T* y = ptr<T>(call.out[0]);
-  if (!a.bits) return cuda::fill(y, n, value);
+  auto write = [&](const auto& f) {
+    if (!a.rounded) return cuda::fill(ptr<T>(call.out[0]), n, f);
+    cuda::fill(static_cast<uint16_t*>(call.out[0].raw()), n, [=] __device__(int64_t i) { return to_bf16(static_cast<float>(f(i))); });
+  };
+  if (!a.bits) return write(value);
   const T* range = ptr<T>(call.in[6]);
   if (a.observed) {
     T* next = ptr<T>(call.out[5]);
@@ -40,7 +44,7 @@ void run(const Call& call) {
     range = next;
   }
   const int64_t bits = a.bits;
-  cuda::fill(y, n, [=] __device__(int64_t i) {
+  write([=] __device__(int64_t i) {
     const QuantParamsOf<T> p = quant_params_of<T>(range[0], range[1], bits);
     return dequantize(quantize_code(value(i), p), p);
   });
@@ -56,7 +60,7 @@ void gradient(const Call& call) {
 
 #define KERNEL(id, op, ...)                          \
   KernelFor id(op, Device::cuda, [](const Call& c) { \
-    by_float(c.out[0].dtype(), [&](auto t) {         \
+    by_float(c.in[0].dtype(), [&](auto t) {          \
       using T = decltype(t);                         \
       __VA_ARGS__(c);                                \
     });                                              \

@@ -1,6 +1,7 @@
 // The reverse walk: what it computes, refuses and gives back. Derivatives of operators are proven case by case in cases_test.cc.
 #include <gtest/gtest.h>
 
+#include <cmath>
 #include <limits>
 #include <thread>
 
@@ -159,6 +160,26 @@ TEST(CoreGrad, WhatAnElementwiseGradientDoesNotReadIsNotHeld) {
   EXPECT_LT(held([](const Tensor& t) { return add_scalar(t, 1); }), bytes / 2);
   EXPECT_LT(held([](const Tensor& t) { return mul_scalar(t, 2); }), bytes / 2);
   EXPECT_GE(held([](const Tensor& t) { return square(t); }), bytes) << "its gradient reads x";
+}
+
+TEST(CoreGrad, AConvolutionThatReadsBf16RoundsItsGradientOnceAndKeepsHalf) {
+  auto fixed = [](Shape s, double step) {
+    Tensor t = Tensor::zeros(s);
+    for (int64_t i = 0; i < t.numel(); ++i) t.data<float>()[i] = static_cast<float>(std::sin(step * static_cast<double>(i + 1)));
+    return t;
+  };
+  const Tensor x = fixed({2, 9, 9, 4}, 0.7).set_requires_grad(), w = fixed({6, 3, 3, 4}, 1.3).set_requires_grad(),
+               g = fixed({2, 9, 9, 6}, 2.1);
+  const Conv2dAttrs a(1, 1);
+  const Tensor y = conv2d(round_bf16(x), w, a);
+  const Tensors got = grad(sum(mul(y, g)), {x, w});
+  EXPECT_EQ(y.dtype(), Dtype::f32);
+  EXPECT_EQ(y.values(), conv2d(round_bf16(x.detach()).to(Dtype::f32), w.detach(), a).values());
+  const Tensor rounded = round_bf16(g).to(Dtype::f32);
+  EXPECT_NE(rounded.values(), g.values());
+  EXPECT_EQ(got[0].values(), conv2d_grad_x(rounded, w.detach(), a, 9, 9).values());
+  EXPECT_EQ(got[1].values(), conv2d_grad_w(round_bf16(x.detach()).to(Dtype::f32), rounded, a, 3, 3).values());
+  EXPECT_THROW(conv2d(x.to(Dtype::f64), w, a), Error);
 }
 
 TEST(CoreApply, AttributesFromADamagedFileDoNotPassAsShapes) {

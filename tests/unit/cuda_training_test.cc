@@ -11,6 +11,7 @@
 #include "tools/ijb_device.h"
 #include "tools/ijb_features.h"
 #include "tools/training.h"
+#include "tools/training_step.h"
 
 namespace vitrine {
 namespace {
@@ -53,6 +54,35 @@ TEST(CudaNetwork, AQuantizedTrainingForwardHasTheBitsOfTheCpu) {
   EXPECT_EQ(on_device.device(), Device::cuda);
   EXPECT_EQ(on_device.values(), on_host.values());
   expect_same(device.tensors, host.tensors);  // running statistics and ranges moved alike
+}
+
+// One rounding for all that read a value, and a gradient that is rounded once for both that read it.
+TEST(CudaNetwork, AStepInBf16HasTheBitsOfTheCpuAndKeepsLess) {
+  VITRINE_NEEDS_CUDA;
+  OwnKernels own;
+  const Model model = student_of(tiny());
+  const Graph in_f32 = tools::as_trained(quant::with_running_ranges(with_batch_statistics(model.graph), {}), Device::cuda, true);
+  mode().precision = Mode::Precision::bf16;
+  const Graph in_bf16 = tools::as_trained(quant::with_running_ranges(with_batch_statistics(model.graph), {}), Device::cuda, true);
+  mode().precision = Mode::Precision::f32;
+  auto step = [&](const Graph& g, Device where, int64_t* kept) {
+    Model m = to(model, where);
+    if (where == Device::cpu) m = clone(m);
+    Tensors parameters;
+    for (auto& name : nn::trainable(m)) parameters.push_back(m.tensors.at(name).set_requires_grad());
+    const Tensor x = pixels().to(where);
+    const int64_t before = memory_use(where).live;
+    const Tensor y = run(g, m.tensors, {x})[0];
+    *kept = memory_use(where).live - before;
+    Tensors all = grad(sum(mul(y, y)), parameters);
+    all.push_back(y);
+    return all;
+  };
+  int64_t f32, bf16, host;
+  const Tensors wide = step(in_f32, Device::cuda, &f32), got = step(in_bf16, Device::cuda, &bf16), want = step(in_bf16, Device::cpu, &host);
+  for (size_t i = 0; i < got.size(); ++i) EXPECT_EQ(got[i].values(), want[i].values()) << i;
+  EXPECT_NE(got.back().values(), wide.back().values());
+  EXPECT_LT(bf16, f32);
 }
 
 TEST(CudaNetwork, TheInferenceFormOfAStudentHasTheBitsOfTheCpu) {

@@ -70,6 +70,14 @@ TEST_P(QuantChains, GiveTheBitsOfTheirPartsWhileRangesFollowAndWhenTheyAreFrozen
   EXPECT_GT(count_of(with_norm_chains(plain), "batch_norm_add"), 0);
   expect_equal(train(teacher, with_norm_chains(plain)), train(teacher, plain));
 }
+
+TEST_P(QuantChains, GiveTheBitsOfTheirPartsWhereConvolutionsReadBf16) {
+  Model student = quantface(network(GetParam()), {6, 6});
+  const Graph parts = with_rounded_inputs(with_running_ranges(with_batch_statistics(student.graph))), chains = with_norm_chains(parts);
+  EXPECT_LT(count_of(chains, "round_bf16"), count_of(parts, "round_bf16"));
+  expect_equal(train(student, chains), train(student, parts));
+}
+
 INSTANTIATE_TEST_SUITE_P(, QuantChains, ::testing::Values("iresnet18", "mobilefacenet"), [](const auto& info) { return info.param; });
 
 TEST(QuantChainRules, LeaveOtherObserversAndClippedGradientsTheirOperators) {

@@ -106,5 +106,15 @@ TEST(ToolsBench, RowsAsJsonAndCsv) {
   EXPECT_EQ(vitrine({"bench", s.teacher, "--batch", "0"}).code, 2);
 }
 
+TEST(ToolsBench, WeightsThatOverflowAreTimedAllTheSame) {
+  const Scratch s;
+  Model m = nn::make_model("iresnet18", 1, {.height = 28, .width = 28, .channels = 0.125, .embedding = 16});
+  for (auto& [name, t] : m.tensors)
+    if (t.shape().rank() == 4) t = mul(t, Tensor::full({}, 1e12));
+  io::save_model(s / "large.safetensors", m);
+  const Outcome o = vitrine({"bench", s / "large.safetensors", "--bits", "w8a8,w6a6", "--batch", "1", "--repetitions", "1"});
+  EXPECT_EQ(o.code, 0) << o.err;
+}
+
 }  // namespace
 }  // namespace vitrine::tools

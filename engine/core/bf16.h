@@ -1,0 +1,17 @@
+// bf16: the upper half of f32.
+#pragma once
+#include <bit>
+#include <cstdint>
+
+#include "engine/core/host_device.h"
+
+namespace vitrine {
+
+// To nearest even; a NaN stays one.
+VITRINE_HD inline uint16_t to_bf16(float v) {
+  const uint32_t bits = std::bit_cast<uint32_t>(v), is_nan = (bits & 0x7fffffffu) > 0x7f800000u;
+  return static_cast<uint16_t>(is_nan ? bits >> 16 | 0x40 : (bits + 0x7fff + (bits >> 16 & 1)) >> 16);
+}
+VITRINE_HD inline float from_bf16(uint16_t v) { return std::bit_cast<float>(uint32_t{v} << 16); }
+
+}  // namespace vitrine
