@@ -24,6 +24,13 @@ struct ChainValue {
   }
 };
 
+// y[i] = f(i), in T or rounded to bf16.
+template <class T, class F>
+void write(const Tensor& y, const F& f) {
+  if (y.dtype() != Dtype::bf16) return cuda::fill(ptr<T>(y), y.numel(), f);
+  cuda::fill(static_cast<uint16_t*>(y.raw()), y.numel(), [=] __device__(int64_t i) { return to_bf16(static_cast<float>(f(i))); });
+}
+
 template <class T, bool prelu>
 void run(const Call& call) {
   auto& a = call.as<NormChainAttrs>();
@@ -31,11 +38,8 @@ void run(const Call& call) {
   const Tensor scale = cuda::batch_statistics<T>(call, a.eps, a.momentum);
   const ChainValue<T, prelu> value{
       {ptr<T>(call.in[0]), ptr<T>(call.out[1]), ptr<T>(scale), ptr<T>(call.in[2]), {n, call.in[0].shape().back()}}, ptr<T>(call.in[5])};
-  auto write = [&](const auto& f) {
-    if (!a.rounded) return cuda::fill(ptr<T>(call.out[0]), n, f);
-    cuda::fill(static_cast<uint16_t*>(call.out[0].raw()), n, [=] __device__(int64_t i) { return to_bf16(static_cast<float>(f(i))); });
-  };
-  if (!a.bits) return write(value);
+  const Tensor& y = call.out[0];
+  if (!a.bits) return write<T>(y, value);
   const T* range = ptr<T>(call.in[6]);
   if (a.observed) {
     T* next = ptr<T>(call.out[5]);
@@ -44,7 +48,7 @@ void run(const Call& call) {
     range = next;
   }
   const int64_t bits = a.bits;
-  write([=] __device__(int64_t i) {
+  write<T>(y, [=] __device__(int64_t i) {
     const QuantParamsOf<T> p = quant_params_of<T>(range[0], range[1], bits);
     return dequantize(quantize_code(value(i), p), p);
   });
