@@ -28,7 +28,7 @@ struct SmallResult {
 };
 SmallResult evaluate(const Model&, const SmallBenchmarks&, uint64_t seed);  // without mirrored images
 
-// A network for `side` x `side` pixels, trained from scratch with CosFace and a cosine schedule.
+// A network for square images, trained from scratch with CosFace and a cosine schedule.
 Model small_teacher(const std::string& network, nn::NetworkOptions, const data::Dataset&, int64_t epochs, int64_t batch, uint64_t seed,
                     Device);
 // One epoch of `terms` (ObjectiveOptions) on balanced batches, at the rate that suits these sizes.

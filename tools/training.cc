@@ -4,7 +4,6 @@
 #include <cmath>
 #include <filesystem>
 
-#include "engine/core/mode.h"
 #include "engine/graph/fuse.h"
 #include "engine/graph/rewrite.h"
 #include "nn/io/safetensors.h"

@@ -88,7 +88,6 @@ struct Workload {
   }
 
  private:
-  // As tools/training.cc does.
   // gradient_of(embedding, teacher's) is that of the loss.
   template <class Gradient>
   Step step(const Graph& graph, Model trained, const Model* teacher, bool replay, Gradient gradient_of) const {

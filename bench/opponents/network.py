@@ -7,7 +7,8 @@
 
 Prints per network, batch and contender: median of the repetitions, spread (max - min) / median, images per second, peak resident memory of
 the process. PyTorch runs in every mode that could be its best (below); memory is pooled, since the default hands large tensors back to
-the system after each call: by glibc's tunables, or by the library that POOL names (.../libjemalloc.so.2, .../libtcmalloc_minimal.so.4). Vitrine's memory is that of `vitrine embed` on the same batch.
+the system after each call: by glibc's tunables, or by the library that POOL names (.../libjemalloc.so.2, .../libtcmalloc_minimal.so.4).
+Vitrine's memory is that of `vitrine embed` on the same batch.
 """
 import argparse, json, os, re, statistics, subprocess, sys, tempfile, time
 
