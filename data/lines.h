@@ -26,11 +26,9 @@ struct Line {
   // Field i, all of it, as a number of type T; Error otherwise.
   template <class T>
   T number(size_t i) const {
-    T value{};
-    const char *begin = fields[i].data(), *end = begin + fields[i].size();
-    const auto [stop, error] = std::from_chars(begin, end, value);
-    CHECK(error == std::errc() && stop == end, where(), ": field ", i + 1, " is '", brief(fields[i]), "', a number expected");
-    return value;
+    const auto value = number_from<T>(fields[i]);
+    CHECK(value, where(), ": field ", i + 1, " is '", brief(fields[i]), "', a number expected");
+    return *value;
   }
 };
 

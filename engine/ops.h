@@ -50,7 +50,7 @@ struct BatchNormTrain {
 BatchNormTrain batch_norm_train(const Tensor& x, const Tensor& gamma, const Tensor& beta, const Tensor& running_mean,
                                 const Tensor& running_var, double eps = 1e-5, double momentum = 0.1);
 
-Tensor round_bf16(const Tensor& x);                                        // to bf16, to nearest even; the gradient passes unchanged
+Tensor cast(const Tensor& x, Dtype);                                       // to f32, f64 or bf16, to nearest even; the gradient back
 Tensor prelu(const Tensor& x, const Tensor& slope);                        // x > 0 ? x : slope[c] * x, per channel
 Tensor linear(const Tensor& x, const Tensor& w, const Tensor& bias = {});  // x [N,I], w [O,I]: x w^T + bias
 Tensor l2_normalize(const Tensor& x, double eps = 1e-12);                  // rows of the last axis divided by max(norm, eps)

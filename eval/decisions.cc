@@ -1,12 +1,12 @@
 #include "eval/decisions.h"
 
 #include <array>
-#include <charconv>
 #include <cmath>
 #include <cstdio>
 #include <utility>
 
 #include "engine/core/error.h"
+#include "engine/core/text.h"
 #include "eval/line_blocks.h"
 #include "eval/lines.h"
 
@@ -42,9 +42,8 @@ std::vector<Decision> read_decisions(const std::string& path) {
     if (std::exchange(title, false)) return;
     Decision d{.same = parse_number(f[2], 0, 1, where) == 1, .correct = parse_number(f[5], 0, 1, where) == 1};
     parse_number(f[3], 1, kMostFolds, where);
-    const auto [end, error] = std::from_chars(f[4].data(), f[4].data() + f[4].size(), d.distance);
-    CHECK(error == std::errc() && end == f[4].data() + f[4].size() && std::isfinite(d.distance), where, excerpt(f[4]),
-          ", expected a distance");
+    d.distance = number_from<double>(f[4]).value_or(NAN);
+    CHECK(std::isfinite(d.distance), where, excerpt(f[4]), ", expected a distance");
     all.push_back(d);
   });
   CHECK(!all.empty(), path, ": no pair, expected a line each");

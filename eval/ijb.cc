@@ -1,7 +1,6 @@
 #include "eval/ijb.h"
 
 #include <algorithm>
-#include <charconv>
 #include <climits>
 #include <cmath>
 #include <numeric>
@@ -20,10 +19,9 @@ constexpr int64_t kMaxFaces = 20'000'000;  // IJB-C has 469,375
 
 template <class T>
 T parse(std::string_view field, const std::string& where, const char* expected) {
-  T value{};
-  const auto [end, error] = std::from_chars(field.data(), field.data() + field.size(), value);
-  CHECK(error == std::errc() && end == field.data() + field.size(), where, excerpt(field), ", expected ", expected);
-  return value;
+  const auto value = number_from<T>(field);
+  CHECK(value, where, excerpt(field), ", expected ", expected);
+  return *value;
 }
 
 void read_ids(FaceList& list, const std::string& file) {
@@ -68,7 +66,8 @@ bool parse_pair(const char*& at, const char* end, int (&number)[3]) {
     while (at < end && (*at == ' ' || *at == '\t')) ++at;
     const char* begin = at;
     int value = 0;
-    for (; at < end && *at >= '0' && *at <= '9' && at - begin < 8; ++at) value = 10 * value + (*at - '0');
+    for (; at < end && *at >= '0' && *at <= '9'; ++at)
+      if (value <= kMaxTemplateId) value = 10 * value + (*at - '0');  // beyond, it stays beyond
     if (at == begin) return false;
     number[i] = value;
   }

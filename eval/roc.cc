@@ -2,7 +2,6 @@
 
 #include <algorithm>
 #include <cmath>
-#include <functional>
 #include <limits>
 
 #include "engine/core/error.h"
@@ -68,6 +67,7 @@ ScoreSet sort_scores(std::vector<double>&& scores, std::span<const TemplatePair>
   ScoreSet s;
   size_t kept = 0;
   for (size_t i = 0; i < pairs.size(); ++i) {
+    CHECK(!std::isnan(scores[i]), "the score of pair ", i + 1, " is not a number");  // it would have no place in the order
     if (pairs[i].same)
       s.same.push_back(scores[i]);
     else

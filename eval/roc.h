@@ -4,7 +4,6 @@
 // that is: inside a run of different pairs without a same pair only its ends are left.
 #pragma once
 #include <cstdint>
-#include <functional>
 #include <span>
 #include <vector>
 
@@ -15,7 +14,7 @@ namespace vitrine::eval {
 struct ScoreSet {
   std::vector<double> same, different;  // each in descending order
 };
-// Splits the scores of pairs by class and sorts them with all threads; `scores` is used up.
+// Splits the scores of pairs by class and sorts them with all threads; `scores` is used up. Error if one is not a number.
 ScoreSet sort_scores(std::vector<double>&& scores, std::span<const TemplatePair> pairs);
 void sort_descending(std::vector<double>&);
 

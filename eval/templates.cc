@@ -72,13 +72,15 @@ void TemplateSums::add(int64_t place, std::span<const float> embedding, std::spa
     feature_[i] = pooling_.flip ? embedding[i] + mirrored[i] : embedding[i];
     squares += double{feature_[i]} * double{feature_[i]};
   }
-  CHECK(std::isfinite(squares), face.name, ": its embedding has a value that is not finite, expected finite numbers");
   if (!pooling_.keep_norm && squares > 0) {
     const auto length = static_cast<float>(std::sqrt(squares));
     for (float& v : feature_) v /= length;
   }
   if (pooling_.detector)
     for (float& v : feature_) v *= face.score;
+  for (float v : feature_)
+    CHECK(std::isfinite(v), face.name, ": a value of its embedding",
+          pooling_.detector ? cat(" times the detector's score ", face.score) : "", " is not finite, expected finite numbers");
 
   while (place >= list_.starts[template_ + 1]) close_medium(), ++template_;
   CHECK(template_ < last_ && place >= list_.starts[template_], face.name, ": out of the order of templates");

@@ -72,7 +72,7 @@ void accumulate(const uint8_t* a, const uint8_t* b, uint64_t* sum) {
   for (int lane = 0; lane < kLanes; ++lane) sum[lane] += static_cast<uint32_t>(a[lane]) * b[lane];
 }
 
-// One lane's TPR at the highest threshold whose FPR reaches the target.
+// One lane's TPR at the lowest threshold whose FPR does not exceed the target.
 double tpr_at(const std::vector<Lanes>& same, const std::vector<Lanes>& different, int lane, double target) {
   uint64_t all_same = 0, all_different = 0;
   for (size_t t = 0; t < same.size(); ++t) all_same += same[t][lane], all_different += different[t][lane];
@@ -99,6 +99,7 @@ std::vector<Interval> bootstrap_tpr(std::span<const TemplatePair> pairs, std::sp
                                     std::span<const double> targets, int replicates, uint64_t seed) {
   CHECK(replicates > 0 && pairs.size() == scores.size() && !pairs.empty(), replicates, " replicates of ", pairs.size(), " pairs with ",
         scores.size(), " scores");
+  CHECK(std::none_of(scores.begin(), scores.end(), [](double s) { return std::isnan(s); }), "a score is not a number");
   const std::vector<double> thresholds = same_scores(pairs, scores);
   CHECK(!thresholds.empty(), "no same pair, expected both classes");
   const Buckets buckets(thresholds);

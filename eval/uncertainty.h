@@ -12,9 +12,9 @@ namespace vitrine::eval {
 
 // 95 % intervals of TPR at FPR from resampled templates. A comparison is not independent of the next when both use one template, so not
 // pairs but templates are drawn, with replacement: a template drawn w times gives its pairs w-fold weight (both templates' weights
-// multiply). Each replicate's threshold is its own: the highest with FPR >= target. 2.5 and 97.5 % points of the replicates, which
-// are a function of the seed alone.
-// scores[i] belongs to pairs[i]; templates are numbered below `templates`.
+// multiply). Each replicate's threshold is its own: of the same pairs' scores the lowest with FPR <= target (an estimate by
+// tpr_at_fpr() takes the nearest point, and may lie outside). 2.5 and 97.5 % points of the replicates, a function of the seed alone. Error
+// if a score is not a number or no pair is of the same person. scores[i] belongs to pairs[i]; templates are numbered below `templates`.
 std::vector<Interval> bootstrap_tpr(std::span<const TemplatePair> pairs, std::span<const double> scores, int64_t templates,
                                     std::span<const double> targets, int replicates, uint64_t seed);
 

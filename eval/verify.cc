@@ -187,22 +187,6 @@ ValAtFar val_at_far(const Trials& trials, double target) {
   return result;
 }
 
-std::vector<RocPoint> mean_roc(const Trials& trials) {
-  check_trials(trials);
-  Tally tally(trials, kThresholdStep, kThresholds);
-  std::vector<RocPoint> curve(kThresholds);
-  auto rate = [&](int fold, bool same, int i) {
-    return ratio(tally.accepted(fold, same, i), std::max<int64_t>(tally.size(fold, same), 1)) / trials.folds;
-  };
-  for (int i = 0; i < kThresholds; ++i) {
-    for (int fold = 0; fold < trials.folds; ++fold) {
-      curve[i].tpr += rate(fold, true, i);
-      curve[i].fpr += rate(fold, false, i);
-    }
-  }
-  return curve;
-}
-
 Interval wilson(int64_t correct, int64_t total) {
   CHECK(total > 0 && correct >= 0 && correct <= total, correct, " correct of ", total, ", expected 0 <= correct <= total, total > 0");
   constexpr double kZ = 1.959963984540054;  // the normal distribution's 97.5 % point

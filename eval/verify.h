@@ -15,7 +15,7 @@
 namespace vitrine::eval {
 
 constexpr int kFolds = 10;                    // of a list without folds
-constexpr double kThresholdStep = 0.01;       // accuracy and mean_roc
+constexpr double kThresholdStep = 0.01;       // accuracy
 constexpr int kThresholds = 400;              //
 constexpr double kFineThresholdStep = 0.001;  // val_at_far
 constexpr int kFineThresholds = 4000;         //
@@ -63,12 +63,6 @@ struct ValAtFar {
 
 // Throws Error unless 0 <= target <= 1 and every fold has both classes.
 ValAtFar val_at_far(const Trials& trials, double target);
-
-// Mean over folds of the rates at threshold i * 0.01, i = 0 .. 399 (a class missing from a fold counts as rate 0).
-struct RocPoint {
-  double tpr = 0, fpr = 0;
-};
-std::vector<RocPoint> mean_roc(const Trials& trials);
 
 // 95 % score interval of a proportion (E. B. Wilson, 1927): unlike p +- 1.96 sd it stays inside [0, 1] and keeps a width at p = 1.
 struct Interval {

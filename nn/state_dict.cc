@@ -55,9 +55,8 @@ std::map<std::string, Shape> flattened_images(const Graph& g) {
   std::map<std::string, Shape> found;
   for (const GraphNode& n : g.nodes) {
     const Shape& in = g.values[n.in[0]].meta.shape;
-    if (std::string(n.op->name) == "reshape" && in.rank() == 4) flat[n.out[0]] = in;
-    if (std::string(n.op->name) == "matmul" && flat.count(n.in[0]) && !g.values[n.in[1]].name.empty())
-      found[g.values[n.in[1]].name] = flat[n.in[0]];
+    if (is(n, "reshape") && in.rank() == 4) flat[n.out[0]] = in;
+    if (is(n, "matmul") && flat.count(n.in[0]) && !g.values[n.in[1]].name.empty()) found[g.values[n.in[1]].name] = flat[n.in[0]];
   }
   return found;
 }

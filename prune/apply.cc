@@ -76,18 +76,10 @@ Model apply(const Model& m, const Structure& s, const Removed& removed) {
 
 namespace {
 
-bool is(const GraphNode& n, const char* op) { return std::string(n.op->name) == op; }
-
 // The only reader of a value, through which the removed channels' mean can be given back. -1: none.
-Id taker(const Graph& g, Id value, int* input) {
-  const GraphNode* only = nullptr;
-  for (const GraphNode& n : g.nodes)
-    for (Id id : n.in)
-      if (id == value) {
-        if (only) return -1;
-        only = &n;
-      }
-  if (!only || std::count(g.outputs.begin(), g.outputs.end(), value)) return -1;
+Id taker(const Graph& g, const Readers& readers, Id value, int* input) {
+  const GraphNode* only = readers.sole(value);
+  if (!only) return -1;
   *input = only->in[0] == value ? 1 : 0;  // of add: the other one
   if (is(*only, "batch_norm") && only->in[0] == value) return only->in[3];
   const bool bias = is(*only, "add") && g.values[only->in[*input]].kind == Value::Kind::parameter &&
@@ -121,11 +113,12 @@ void Means::observe(const Tensor& images) {
 
 int Means::compensate(Model& after, const Structure& s, const Removed& removed) const {
   const Graph& g = model_.graph;
+  const Readers readers(g);
   int layers = 0;
   for (const GraphNode& n : g.nodes) {
     int input = 0;
     if (!is_layer(g, n) || !sums_.count(n.in[0])) continue;
-    const Id to = taker(g, n.out[0], &input);
+    const Id to = taker(g, readers, n.out[0], &input);
     const Channels& columns = s.of[n.in[0]].back();
     if (to < 0 || columns.empty()) continue;
     const auto& sum = sums_.at(n.in[0]);

@@ -13,8 +13,6 @@
 namespace vitrine::prune {
 namespace {
 
-bool is_leaf(const Value& v) { return v.kind == Value::Kind::parameter || v.kind == Value::Kind::buffer; }
-
 // Ids of all indices met so far, what was tied, and what can not go.
 class Ids {
  public:
@@ -29,7 +27,7 @@ class Ids {
     Channels& c = of_[v][axis];
     if (!c.empty()) return c;
     c = fresh(g_.values[v].meta.shape[axis]);
-    if (!is_leaf(g_.values[v])) fix(c, cat(made_by_[v], " makes what has no channels along axis ", axis));
+    if (!g_.values[v].given()) fix(c, cat(made_by_[v], " makes what has no channels along axis ", axis));
     return c;
   }
   void give(Id v, int axis, const Channels& c) { of_[v][axis] = c; }
@@ -117,7 +115,7 @@ std::vector<Member> members_of(const Graph& g, Ids& ids) {
   for (const GraphNode& n : g.nodes)
     for (size_t k = 0; k < n.in.size(); ++k) {
       const Value& v = g.values[n.in[k]];
-      if (!is_leaf(v) || !seen.insert(n.in[k]).second) continue;
+      if (!v.given() || !seen.insert(n.in[k]).second) continue;
       for (int axis = 0; axis < v.meta.shape.rank(); ++axis)
         if (ids.known(n.in[k], axis)) all.push_back({n.in[k], axis, role(n, k, axis, v.meta.shape)});
     }
@@ -200,10 +198,7 @@ Structure find_groups(const Graph& g, const GroupOptions& options) {
   return s;
 }
 
-std::string layer_of(const Graph& g, Id tensor) {
-  const std::string& name = g.values[tensor].name;
-  return name.substr(0, name.rfind('.'));
-}
+std::string layer_of(const Graph& g, Id tensor) { return stem(g.values[tensor].name); }
 
 std::string name(const Graph& g, const Group& group) {
   for (const Member& m : group.members)

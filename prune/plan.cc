@@ -3,12 +3,13 @@
 #include <fnmatch.h>
 
 #include <algorithm>
-#include <charconv>
 #include <cmath>
 #include <map>
 #include <numeric>
 #include <set>
 #include <sstream>
+
+#include "engine/core/text.h"
 
 namespace vitrine::prune {
 namespace {
@@ -23,9 +24,8 @@ const Member* maker(const Group& group) {
 }
 
 int64_t number(std::string_view text) {
-  int64_t v = 0;
-  auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), v);
-  CHECK(error == std::errc() && end == text.data() + text.size() && v >= 0, "'", text.substr(0, 40), "' is not a number");
+  const int64_t v = number_from<int64_t>(text).value_or(-1);
+  CHECK(v >= 0, "'", text.substr(0, 40), "' is not a number");
   return v;
 }
 
@@ -156,8 +156,7 @@ std::vector<LayerRatio> parse_layer_ratios(const std::string& text) {
   std::istringstream list(text);
   for (std::string item; std::getline(list, item, ',');) {
     const size_t at = item.rfind('=');
-    double ratio = -1;
-    if (at != std::string::npos) std::from_chars(item.data() + at + 1, item.data() + item.size(), ratio);
+    const double ratio = at == std::string::npos ? -1 : number_from<double>(item.substr(at + 1)).value_or(-1);
     CHECK(at != std::string::npos && at > 0 && ratio >= 0 && ratio < 1, "layer ratios '", item, "': expected <layer>=<0 to below 1>");
     all.push_back({item.substr(0, at), ratio});
   }

@@ -3,18 +3,18 @@
 #include <cmath>
 
 #include "engine/cpu/loops.h"
+#include "engine/cpu/qconv.h"
 #include "quant/ops/loops.h"
 
 namespace vitrine::quant {
 namespace {
 
 constexpr Dtype kCodes[] = {Dtype::u2, Dtype::u3, Dtype::u4, Dtype::u5, Dtype::u6, Dtype::u7, Dtype::u8};
-constexpr float kLargestZero = 1 << 15;  // what integer kernels take
 
 void pack_row(const float* w, int8_t* q, int64_t n, const FakeQuantWeightAttrs& a, float* scale, int32_t* zero, const std::string& where) {
   std::vector<float> spare(n);
   const QuantParams p = row_params(w, spare.data(), n, a);
-  if (std::abs(p.zp) < kLargestZero) {
+  if (std::abs(p.zp) < cpu::kQZeroLimit) {
     for (int64_t i = 0; i < n; ++i) q[i] = static_cast<int8_t>(quantize_code(w[i], p));
     *scale = p.scale, *zero = static_cast<int32_t>(p.zp);
     return;
@@ -22,7 +22,8 @@ void pack_row(const float* w, int8_t* q, int64_t n, const FakeQuantWeightAttrs& 
   float lo = w[0], hi = w[0];
   extremes(w, n, &lo, &hi);
   *scale = 1 / dequantize(quantize_code(lo, p), p), *zero = 1;
-  CHECK(lo == hi && std::isfinite(*scale), where, "weights between ", lo, " and ", hi, " cannot be codes with a zero point below 2^15");
+  CHECK(lo == hi && std::isfinite(*scale), where, "weights between ", lo, " and ", hi, " cannot be codes with a zero point below ",
+        cpu::kQZeroLimit);
   std::fill(q, q + n, int8_t{0});
 }
 

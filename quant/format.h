@@ -56,8 +56,8 @@ struct PackedWeights {
   Tensor codes, scale, zero;
 };
 // The codes that fake_quant_weight rounds to, one range per output channel. A channel of equal weights c, for which the formula gives a
-// zero point beyond i32, is q = 0, zero = 1, scale = 1 / c. Error where a zero point does not stay below 2^15 in magnitude, which happens
-// to weights that differ by less than a hundredth of their distance from 0. `name` is for messages.
+// zero point beyond i32, is q = 0, zero = 1, scale = 1 / c. Error where a zero point does not stay below cpu::kQZeroLimit in magnitude,
+// which happens to weights that differ by less than a sixtieth of their distance from 0. `name` is for messages.
 PackedWeights pack_weights(const Tensor& w, const FakeQuantWeightAttrs&, const std::string& name);
 // (q + zero) / scale: bit for bit what fake_quant_weight gives, but for channels of equal weights.
 void unpack_weights(const PackedWeights&, float* w);

@@ -15,9 +15,6 @@ namespace {
 
 constexpr Id kNone = -1;
 
-bool is(const GraphNode& n, std::string_view op) { return n.op->name == op; }
-std::string stem(const std::string& name) { return name.substr(0, name.rfind('.')); }
-
 // v * gain + shift, per channel.
 struct Affine {
   std::vector<double> gain, shift;
@@ -35,14 +32,11 @@ struct Chain {
 
 class Lowering {
  public:
-  Lowering(const Model& from, Model& to) : from_(from), g_(from.graph), to_(to) {
+  Lowering(const Model& from, Model& to) : from_(from), g_(from.graph), readers_(g_), to_(to) {
     const size_t n = g_.values.size();
-    producer_.resize(n), readers_.resize(n), real_.assign(n, kNone), codes_.assign(n, kNone), given_.assign(n, kNone);
-    for (const GraphNode& node : g_.nodes) {
+    producer_.resize(n), real_.assign(n, kNone), codes_.assign(n, kNone), given_.assign(n, kNone);
+    for (const GraphNode& node : g_.nodes)
       for (Id id : node.out) producer_[id] = &node;
-      for (Id id : node.in) readers_[id].push_back(&node);
-    }
-    for (Id id : g_.outputs) readers_[id].push_back(nullptr);
   }
 
   void run() {
@@ -60,7 +54,7 @@ class Lowering {
 
  private:
   // --- what the quantized graph says ---
-  bool given(Id id) const { return g_.values[id].kind == Value::Kind::parameter || g_.values[id].kind == Value::Kind::buffer; }
+  bool given(Id id) const { return g_.values[id].given(); }
   const Tensor& tensor(Id id) const { return from_.tensors.at(g_.values[id].name); }
   int64_t channels(Id id) const { return g_.values[id].meta.shape.rank() ? g_.values[id].meta.shape.back() : 1; }
 
@@ -84,8 +78,6 @@ class Lowering {
   }
 
   // --- finding chains ---
-  const GraphNode* only_reader(Id id) const { return readers_[id].size() == 1 ? readers_[id][0] : nullptr; }
-
   // One value for all or one per channel, as a function of the channel; nullopt if it is neither.
   std::optional<std::vector<double>> per_channel(Id id, int64_t c) const {
     if (!given(id)) return std::nullopt;
@@ -144,15 +136,15 @@ class Lowering {
     Chain chain{.layer = &layer, .y = layer.out[0], .affine = Affine(channels(layer.out[0]))};
     const GraphNode* last = &layer;
     absorbed_.insert(&layer);
-    for (const GraphNode* n = only_reader(chain.y); n && !chain.out && extend(chain, *n); n = only_reader(chain.y)) last = n;
+    for (const GraphNode* n = readers_.sole(chain.y); n && !chain.out && extend(chain, *n); n = readers_.sole(chain.y)) last = n;
     if (chain.out) find_second(chain);
     ends_.emplace(last, chain);
   }
 
   void find_second(Chain& chain) {
-    for (const GraphNode* n : readers_[chain.y]) {
+    for (const GraphNode* n : readers_.of(chain.y)) {
       if (!n || !is(*n, "batch_norm")) continue;
-      const GraphNode* q = only_reader(n->out[0]);
+      const GraphNode* q = readers_.sole(n->out[0]);
       Affine f(channels(chain.y));
       if (!q || !stores(*q) || !compose(*n, chain.y, f)) continue;
       chain.second = f, chain.second_out = q;
@@ -260,10 +252,10 @@ class Lowering {
 
   const Model& from_;
   const Graph& g_;
+  const Readers readers_;
   Model& to_;
   std::vector<const GraphNode*> producer_;
-  std::vector<std::vector<const GraphNode*>> readers_;  // null: the graph's output
-  std::vector<Id> real_, codes_, given_;                // in the integer graph
+  std::vector<Id> real_, codes_, given_;  // in the integer graph
   std::map<Id, Weights> weights_;
   std::map<const GraphNode*, Chain> ends_;  // by the last node of the chain itself
   std::set<const GraphNode*> absorbed_;

@@ -1,5 +1,5 @@
-// The pass behind norm_chain.h: finds batch_norm_train -> prelu or add [-> [observe ->] fake_quant] [-> round_bf16], where each value on
-// the way has no other reader, and emits the one operator at the place of the chain's last part.
+// The pass behind norm_chain.h: finds batch_norm_train [-> prelu or add [-> [observe ->] fake_quant]] [-> cast to bf16], where each value
+// on the way has no other reader, and emits the one operator at the place of the chain's last part.
 #include <map>
 #include <optional>
 #include <set>
@@ -12,49 +12,40 @@
 namespace vitrine::quant {
 namespace {
 
-bool is(const GraphNode* n, const char* op) { return n && std::string(n->op->name) == op; }
-
 struct Parts {
-  const GraphNode *norm, *then, *observe = nullptr, *quantizer = nullptr, *round = nullptr;
-  const GraphNode* last() const { return round ? round : quantizer ? quantizer : then; }
+  const GraphNode *norm, *then = nullptr, *observe = nullptr, *quantizer = nullptr, *round = nullptr;
+  const GraphNode* last() const { return round ? round : quantizer ? quantizer : then ? then : norm; }
 };
 
 class Finder {
  public:
-  explicit Finder(const Graph& g) : g_(g) {
-    for (const GraphNode& n : g.nodes)
-      for (Id id : n.in) readers_[id].push_back(&n);
-    for (Id id : g.outputs) readers_[id].push_back(nullptr);
-    for (auto& u : g.updates) readers_[u.value].push_back(nullptr);
-  }
+  explicit Finder(const Graph& g) : g_(g), readers_(g) {}
 
   std::optional<Parts> chain_from(const GraphNode& norm) {
     if (!is(&norm, "batch_norm_train")) return {};
-    Parts p{&norm, only_reader(norm.out[0])};
-    if (!(is(p.then, "prelu") || (is(p.then, "add") && same_shapes(*p.then))) || !taken_.insert(p.then).second) return {};
-    find_quantizer(p);
-    if (const GraphNode* round = only_reader(p.last()->out[0]); is(round, "round_bf16")) p.round = round;
+    Parts p{&norm};
+    const GraphNode* then = readers_.sole(norm.out[0]);
+    if ((is(then, "prelu") || (is(then, "add") && same_shapes(*then))) && taken_.insert(then).second) p.then = then, find_quantizer(p);
+    const Id value = p.last()->out[0];
+    if (const GraphNode* round = readers_.sole(value); is(round, "cast") && g_.values[round->out[0]].meta.dtype == Dtype::bf16)
+      p.round = round;
+    if (p.last() == &norm) return {};
     return p;
   }
 
  private:
-  const GraphNode* only_reader(Id id) const {
-    auto it = readers_.find(id);
-    return it != readers_.end() && it->second.size() == 1 ? it->second[0] : nullptr;
-  }
   bool same_shapes(const GraphNode& n) const { return g_.values[n.in[0]].meta == g_.values[n.in[1]].meta; }
   void find_quantizer(Parts& p) const {
     const Id v = p.then->out[0];
-    if (const GraphNode* q = only_reader(v); is(q, "fake_quant")) p.quantizer = q;
-    const auto it = readers_.find(v);
-    if (it == readers_.end() || it->second.size() != 2) return;
-    const GraphNode *observe = it->second[0], *q = it->second[1];
+    if (const GraphNode* q = readers_.sole(v); is(q, "fake_quant")) p.quantizer = q;
+    if (readers_.of(v).size() != 2) return;
+    const GraphNode *observe = readers_.of(v)[0], *q = readers_.of(v)[1];
     if (!is(observe, "observe") || !is(q, "fake_quant") || q->in[1] != observe->out[0]) return;
     if (static_cast<ObserveAttrs&>(*observe->attrs).rule == ObserveAttrs::minmax) p.observe = observe, p.quantizer = q;
   }
 
   const Graph& g_;
-  std::map<Id, std::vector<const GraphNode*>> readers_;
+  const Readers readers_;
   std::set<const GraphNode*> taken_;
 };
 
@@ -71,10 +62,19 @@ class Copier {
     for (Id id : n.in) in.push_back(to_[id]);
     map(n.out, copy_.add_node(*n.op, n.attrs, in));
   }
+  // batch_norm_train -> cast to bf16.
+  void rounded(const Parts& p) {
+    auto a = std::make_shared<BatchNormTrainAttrs>(static_cast<BatchNormTrainAttrs&>(*p.norm->attrs));
+    a->rounded = 1;
+    node({p.norm->op, a, p.norm->in, p.norm->out});
+    to_[p.round->out[0]] = to_[p.norm->out[0]];
+  }
   void chain(const Parts& p) {
+    if (!p.then) return rounded(p);
     auto& norm = static_cast<BatchNormTrainAttrs&>(*p.norm->attrs);
     auto a = std::make_shared<NormChainAttrs>();
-    a->eps = norm.eps, a->momentum = norm.momentum, a->observed = p.observe != nullptr, a->rounded = p.round != nullptr;
+    static_cast<BatchNormTrainAttrs&>(*a) = norm;
+    a->observed = p.observe != nullptr, a->rounded = p.round != nullptr;
     std::vector<Id> in;
     for (Id id : p.norm->in) in.push_back(to_[id]);
     in.push_back(to_[p.then->in[p.then->in[0] == p.norm->out[0] ? 1 : 0]]);
@@ -112,8 +112,7 @@ Graph with_norm_chains(const Graph& g) {
   for (const GraphNode& n : g.nodes)
     if (auto parts = finder.chain_from(n)) {
       by_last[parts->last()] = *parts;
-      inside.insert({parts->norm, parts->then});
-      for (const GraphNode* n : {parts->observe, parts->quantizer})
+      for (const GraphNode* n : {parts->norm, parts->then, parts->observe, parts->quantizer})
         if (n && n != parts->last()) inside.insert(n);
     }
   Copier copier(g);

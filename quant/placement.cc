@@ -8,6 +8,7 @@
 #include <set>
 #include <sstream>
 
+#include "engine/core/text.h"
 #include "engine/graph/rewrite.h"
 #include "engine/ops/matmul.h"
 #include "quant/lower.h"
@@ -17,8 +18,7 @@ namespace vitrine::quant {
 namespace {
 
 bool is(const GraphNode& n, std::initializer_list<std::string_view> ops) { return std::count(ops.begin(), ops.end(), n.op->name) > 0; }
-bool given(const Graph& g, Id id) { return g.values[id].kind == Value::Kind::parameter || g.values[id].kind == Value::Kind::buffer; }
-std::string stem(const std::string& name) { return name.substr(0, name.rfind('.')); }  // "prelu.weight" -> "prelu"
+bool given(const Graph& g, Id id) { return g.values[id].given(); }
 
 bool is_layer(const Graph& g, const GraphNode& n) { return is(n, {"conv2d"}) || (is(n, {"matmul"}) && given(g, n.in[1])); }
 bool elementwise(const GraphNode& n) { return is(n, {"add", "sub", "mul", "div"}); }
@@ -148,11 +148,9 @@ class Placer {
   float number(const std::string& key) {
     auto it = student_.info.find(key);
     if (it == student_.info.end()) return 127.5f;
-    float v = 0;
-    const char* end = it->second.data() + it->second.size();
-    auto read = std::from_chars(it->second.data(), end, v);
-    bool sane = read.ec == std::errc() && read.ptr == end && v >= 0 && v < 1e6f && (v > 0 || key == "mean");
-    CHECK(sane, "model info ", key, "='", it->second, "': expected a number that pixels can have");
+    const float v = number_from<float>(it->second).value_or(-1);
+    CHECK(v >= 0 && v < 1e6f && (v > 0 || key == "mean"), "model info ", key, "='", it->second,
+          "': expected a number that pixels can have");
     return v;
   }
 

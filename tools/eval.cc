@@ -24,6 +24,14 @@ struct Options {
   IjbOptions ijb;
 };
 
+// As InsightFace reports it; null for a list with a fold that lacks a class.
+Json val_at_far(const eval::Trials& trials) try {
+  const eval::ValAtFar v = eval::val_at_far(trials, 1e-3);
+  return {{"target", 1e-3}, {"val", v.val}, {"std", v.val_std}, {"far", v.far}};
+} catch (const Error&) {
+  return nullptr;
+}
+
 class Evaluation {
  public:
   Evaluation(const Options& o, const Common& c) : o_(o), c_(c) {
@@ -34,7 +42,7 @@ class Evaluation {
     if (o.out.empty()) return;
     record_.emplace(o.out, c);
     record_->input("model", o.model);
-    record_->config("flip", o.flip);
+    record_->config("flip", flips()), record_->config("exact", o.exact), record_->config("skip_unreadable", o.skip_unreadable);
     if (!o.embeddings.empty()) record_->input("embeddings", o.embeddings);
   }
 
@@ -47,12 +55,13 @@ class Evaluation {
     }
     for (const std::string& file : o_.bins) run_pairs(open_bin(std::filesystem::path(file).stem().string(), file, o_.folds_by_class));
     if (!rows_.empty()) say() << eval::report_table(rows_);
-    Json result{{"model", o_.model}, {"flip", o_.flip}, {"benchmarks", list_}};
+    Json result{{"model", o_.model}, {"flip", flips()}, {"benchmarks", list_}};
     if (record_) finish(result);
     return result;
   }
 
  private:
+  bool flips() const { return o_.embeddings.empty() ? o_.flip : !o_.ijb.mirrored.empty(); }
   void run_pairs(Benchmark b) {
     CHECK(!o_.data.empty() || !o_.embeddings.empty() || b.images, b.name, ": expected --data DIR, or --embeddings FILE.npy made elsewhere");
     std::shared_ptr<const data::Dataset> images;
@@ -64,9 +73,11 @@ class Evaluation {
     eval::Trials trials = model_ ? compare_by_model(*runs_, b, o_.data, o_.flip) : compare_embeddings(b, o_.embeddings, o_.names, o_.data);
     eval::Verification v = eval::verify(trials);
     list_.push_back(to_json(b, v));
+    list_.back()["val_at_far"] = val_at_far(trials);
     rows_.push_back({b.name, v});
     pairs_.push_back({std::move(b), std::move(trials), std::move(v), std::move(images)});
     if (!record_) return;
+    record_->begin();
     const PairResult& r = pairs_.back();
     if (std::filesystem::exists(r.benchmark.list_file)) record_->input(r.benchmark.name, r.benchmark.list_file);
     save_bytes(record_->path(decisions_file(r.benchmark.name)),

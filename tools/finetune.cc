@@ -5,6 +5,12 @@
 
 namespace vitrine::tools {
 
+namespace {
+
+bool is_balanced(const FinetuneOptions& o) { return o.sampler == "balanced" || (o.sampler == "auto" && has_term(o.terms, "ekd")); }
+
+}  // namespace
+
 void add_options(CLI::App& app, FinetuneOptions& o) {
   app.add_option("--data", o.data, kDataHelp);
   app.add_option("--without", o.without, "leave out everybody whom this pair list names: for tests on people no step has seen");
@@ -47,6 +53,7 @@ Recipe recipe_of(const FinetuneOptions& o, uint64_t seed) {
   r.objective.head = {.margin = {.m2 = 0.4}, .seed = seed};  // TFace's ArcFace, as in the paper's Table 3
   r.objective.head.margin.straight = false, r.objective.head.margin.falling = true;
   r.objective.ce_weight = o.ce_weight;
+  if (is_balanced(o)) r.objective.ce_images = o.batch / 2;  // the images drawn at random, as there
   r.schedule.kind = o.schedule == "cosine" ? nn::Schedule::Kind::cosine : nn::Schedule::Kind::constant;
   r.schedule.base = o.lr;
   r.momentum = o.momentum, r.weight_decay = o.weight_decay, r.clip = o.clip, r.epochs = o.epochs, r.exact = o.exact;
@@ -55,8 +62,7 @@ Recipe recipe_of(const FinetuneOptions& o, uint64_t seed) {
 
 data::Batches draw(const FinetuneOptions& o, const data::Dataset& set, uint64_t seed, int64_t epoch) {
   if (!o.batches.empty()) return data::read_batches(o.batches, set.size());
-  const bool balanced = o.sampler == "balanced" || (o.sampler == "auto" && o.terms.starts_with("ekd"));
-  if (!balanced) return data::shuffled_batches(set.size(), o.batch, seed, epoch);
+  if (!is_balanced(o)) return data::shuffled_batches(set.size(), o.batch, seed, epoch);
   CHECK(o.batch % 8 == 0, "--batch ", o.batch,
         ": the balanced sampler needs a multiple of 8 (half at random, half identities of 4 images)");
   return data::balanced_batches(data::labels(set), seed, epoch, {o.batch / 2, o.batch / 8, 4});

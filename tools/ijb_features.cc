@@ -5,11 +5,13 @@
 #include <filesystem>
 #include <optional>
 
+#include "engine/core/text.h"
 #include "nn/io/npy.h"
 #include "nn/io/safetensors.h"
 #include "tools/ijb_device.h"
 #include "tools/inference.h"
 #include "tools/progress.h"
+#include "tools/run_record.h"
 
 namespace vitrine::tools {
 namespace {
@@ -98,13 +100,14 @@ void save_shard(const std::string& file, const PooledFaces& shard, const std::st
 std::optional<PooledFaces> load_shard(const std::string& file, int64_t templates, const std::string& fingerprint) {
   if (!std::filesystem::exists(file)) return {};
   const io::TensorFile f = io::read_safetensors(file);
-  const auto run = f.metadata.find("run");
-  CHECK(run != f.metadata.end() && run->second == fingerprint, file, ": of another run, expected the same model, lists and options");
+  auto text = [&](const char* key) { return f.metadata.count(key) ? f.metadata.at(key) : ""; };
+  check_same_run(file, text("run"), fingerprint);
+  const auto skipped = number_from<int64_t>(text("skipped"));
   CHECK(f.tensors.size() == 1 && f.tensors[0].second.dtype() == Dtype::f64 && f.tensors[0].second.shape().rank() == 2 &&
-            f.tensors[0].second.shape()[0] == templates,
-        file, ": expected f64 sums of ", templates, " templates");
+            f.tensors[0].second.shape()[0] == templates && skipped,
+        file, ": expected f64 sums of ", templates, " templates, and how many images were skipped");
   const Tensor& sums = f.tensors[0].second;
-  return PooledFaces{{sums.shape()[1], sums.values<double>()}, std::stoll(f.metadata.at("skipped"))};
+  return PooledFaces{{sums.shape()[1], sums.values<double>()}, *skipped};
 }
 
 }  // namespace

@@ -39,7 +39,7 @@ SmallResult evaluate(const Model& m, const SmallBenchmarks& b, uint64_t seed) {
   }
   IjbOptions options;
   options.pooling.flip = false;
-  r.ijb = evaluate_ijb(&m, b.ijb, options, "", seed);
+  r.ijb = evaluate_ijb(&inference_form, b.ijb, options, "", seed);
   return r;
 }
 
@@ -56,7 +56,7 @@ Model small_teacher(const std::string& network, nn::NetworkOptions options, cons
 
 void distil(Model& student, const Model& teacher, const data::Dataset& set, const std::string& terms, uint64_t seed) {
   Recipe r = recipe(terms, seed);
-  r.schedule.base = 0.01;
+  r.schedule.base = 0.01, r.objective.ce_images = data::Balanced{}.general;
   const auto labels = data::labels(set);
   fit(student, &teacher, set, [&](int64_t epoch) { return data::balanced_batches(labels, seed, static_cast<uint64_t>(epoch)); }, r, {});
 }

@@ -1,12 +1,12 @@
 #include "tools/inference.h"
 
 #include <algorithm>
-#include <charconv>
 #include <exception>
 #include <utility>
 
 #include "engine/core/parallel.h"
 #include "engine/core/queue.h"
+#include "engine/core/text.h"
 #include "engine/graph/session.h"
 #include "engine/ops/image_input.h"
 #include "tools/progress.h"
@@ -17,10 +17,9 @@ namespace {
 float number(const Model& m, const char* key, float otherwise) {
   auto it = m.info.find(key);
   if (it == m.info.end()) return otherwise;
-  float v = 0;
-  auto [end, error] = std::from_chars(it->second.data(), it->second.data() + it->second.size(), v);
-  CHECK(error == std::errc() && end == it->second.data() + it->second.size(), "model info ", key, "='", it->second, "': expected a number");
-  return v;
+  const auto v = number_from<float>(it->second);
+  CHECK(v, "model info ", key, "='", it->second, "': expected a number");
+  return *v;
 }
 
 }  // namespace

@@ -10,6 +10,7 @@
 #include "prune/importance.h"
 #include "prune/plan.h"
 #include "prune/sparsity.h"
+#include "quant/lower.h"
 #include "quant/placement.h"
 #include "tools/compare.h"
 #include "tools/datasets.h"
@@ -24,8 +25,8 @@ struct Options {
   std::string teacher, importance = "l2", reduction = "mean", normaliser = "mean", scope = "local", layer_ratios, target, bits = "w8a8",
                        plan, out, sparse;
   std::vector<std::string> protect;
-  double ratio = 0.2, max_ratio = 1, sparse_strength = 1e-4;
-  int64_t round_to = 1, steps = 1, samples = 64, sparse_epochs = 1;
+  double ratio = 0.2, max_ratio = 1, sparse_strength = 1e-4, sparse_growth = 1e-5;
+  int64_t round_to = 1, steps = 1, samples = 64, sparse_epochs = 1, sparse_every = 10;
   bool published = false, prune_embedding = false, whole_groups = false, compensate = false;
   FinetuneOptions tune;
 };
@@ -55,6 +56,7 @@ void write_config(RunRecord& record, const Options& o) {
   record.config("prune_embedding", o.prune_embedding), record.config("whole_groups", o.whole_groups);
   record.config("compensate", o.compensate), record.config("samples", o.samples), record.config("sparse", o.sparse);
   record.config("sparse_epochs", o.sparse_epochs), record.config("sparse_strength", o.sparse_strength);
+  record.config("sparse_growth", o.sparse_growth), record.config("sparse_every", o.sparse_every);
   record.input("teacher", o.teacher);
   if (!o.plan.empty()) record.input("plan", o.plan);
   write_config(record, o.tune);
@@ -63,6 +65,7 @@ void write_config(RunRecord& record, const Options& o) {
 class Pruning {
  public:
   Pruning(const Options& o, const Common& c) : o_(o), c_(c), teacher_(nn::open_model(o.teacher, c.seed)), student_(clone(teacher_)) {
+    CHECK(!quant::is_packed(teacher_.graph), o.teacher, " is packed: prune the float network, then quantize and pack");
     const quant::Census grids = quant::census(teacher_.graph);
     CHECK(grids.convolutions + grids.activations == 0, o.teacher, " is quantized: prune first, then quantize");
     if (!o.tune.data.empty()) data_.emplace(o.tune.data, o.tune.fraction, c.seed, o.tune.without);
@@ -85,14 +88,14 @@ class Pruning {
   }
 
   Json run() {
-    RunRecord record(o_.out, c_, o_.tune.resume ? checkpoint_step(o_.out + "/checkpoint.safetensors") : 0);
+    RunRecord record(o_.out, c_);
     write_config(record, o_);
+    record.begin(o_.tune.resume ? checkpoint_step(record) : 0);
     if (!o_.sparse.empty()) make_sparse(record);
     Trained trained;
     for (int64_t step = 1; step <= o_.steps; ++step) {
       cut(step);
-      if (o_.tune.terms != "none")
-        trained = finetune(student_, teacher_, data_->set(), o_.tune, recipe_of(o_.tune, c_.seed), c_.seed, record);
+      if (o_.tune.terms != "none") trained = tune(o_.tune, recipe_of(o_.tune, c_.seed), record);
     }
     return finish(record, trained);
   }
@@ -112,23 +115,35 @@ class Pruning {
     return draw_as_they_are(as_they_are, data_->set(), c_.seed, (o_.samples + batch - 1) / batch);
   }
 
+  // On the device; everything else here is done on the cpu.
+  Trained tune(const FinetuneOptions& options, const Recipe& recipe, RunRecord& record) {
+    student_ = to(student_, device_of(c_));
+    const Trained t = finetune(student_, to(teacher_, device_of(c_)), data_->set(), options, recipe, c_.seed, record);
+    student_ = to(student_, Device::cpu);
+    return t;
+  }
+
   // Training with a regulariser that empties channels before they are taken.
   void make_sparse(RunRecord& record) {
-    const prune::Sparsity sparsity(first_, {.kind = prune::sparsity_named(o_.sparse), .strength = o_.sparse_strength});
+    prune::Sparsity sparsity(first_,
+                             {.kind = prune::sparsity_named(o_.sparse), .strength = o_.sparse_strength, .growth = o_.sparse_growth});
     FinetuneOptions tune = o_.tune;
     if (tune.terms == "none") tune.terms = "mse";
     tune.epochs = o_.sparse_epochs;
     Recipe r = recipe_of(tune, c_.seed);
     const auto names = nn::trainable(student_);
+    int64_t step = 0;
     r.penalty = [&](Tensors& gradients) {
+      const Model now = to(student_, Device::cpu);
       TensorMap by_name;
       for (size_t i = 0; i < names.size(); ++i)
-        if (gradients[i]) by_name[names[i]] = gradients[i];
-      sparsity.add(student_, by_name);
+        if (gradients[i]) by_name[names[i]] = gradients[i].to(Device::cpu);
+      if (++step % o_.sparse_every == 0) sparsity.grow(now);
+      sparsity.add(now, by_name);
       for (size_t i = 0; i < names.size(); ++i)
-        if (gradients[i]) gradients[i] = by_name[names[i]];
+        if (gradients[i]) gradients[i] = by_name[names[i]].to(gradients[i].device());
     };
-    finetune(student_, teacher_, data_->set(), tune, r, c_.seed, record);
+    this->tune(tune, r, record);
     std::filesystem::remove(record.path("checkpoint.safetensors"));
   }
 
@@ -301,11 +316,17 @@ Command command("prune", "take channels out of a network and fine-tune it toward
   app.add_option("--sparse", o->sparse, "train with this regulariser before pruning")->check(CLI::IsMember(prune::sparsity_names()));
   app.add_option("--sparse-epochs", o->sparse_epochs, "of that training")->check(CLI::PositiveNumber)->capture_default_str();
   app.add_option("--sparse-strength", o->sparse_strength, "of that regulariser")->check(CLI::NonNegativeNumber)->capture_default_str();
+  app.add_option("--sparse-growth", o->sparse_growth, "growing: what the weakest channel's strength gains each time")
+      ->check(CLI::NonNegativeNumber)
+      ->capture_default_str();
+  app.add_option("--sparse-every", o->sparse_every, "growing: steps from one time to the next")
+      ->check(CLI::PositiveNumber)
+      ->capture_default_str();
   add_options(app, o->tune);
   app.add_option("--out", o->out, "run directory, default runs/<teacher>-pruned-<finetune>");
   return [o](const Common& c) {
     Options mine = *o;
-    if (mine.out.empty()) mine.out = cat("runs/", std::filesystem::path(mine.teacher).stem().string(), "-pruned-", mine.tune.terms);
+    if (mine.out.empty()) mine.out = default_directory(mine.teacher, cat("pruned-", mine.tune.terms));
     return Pruning(mine, c).run();
   };
 });

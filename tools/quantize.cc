@@ -70,15 +70,16 @@ Trained train(Model& student, const Model& teacher, const data::Dataset& set, co
 }
 
 Json quantize(Options o, const Common& c) {
-  if (o.out.empty()) o.out = cat("runs/", std::filesystem::path(o.teacher).stem().string(), "-", o.bits, "-", o.tune.terms);
+  if (o.out.empty()) o.out = default_directory(o.teacher, cat(o.bits, "-", o.tune.terms));
   const Dtype dtype = o.dtype == "f64" ? Dtype::f64 : Dtype::f32;
   const Model teacher = with_dtype(to(nn::open_model(o.teacher, c.seed), device_of(c)), dtype);
   Model student = (o.scheme == "integer" ? quant::integer : quant::quantface)(teacher, spec_of(o));
   OpenedSet data(o.tune.data, o.tune.fraction, c.seed, o.tune.without);
   const data::Dataset& set = data.set();
 
-  RunRecord record(o.out, c, o.tune.resume ? checkpoint_step(o.out + "/checkpoint.safetensors") : 0);
+  RunRecord record(o.out, c);
   write_config(record, o);
+  record.begin(o.tune.resume ? checkpoint_step(record) : 0);
   say() << o.teacher << " -> " << o.bits << ", " << o.tune.terms << " on " << set.size() << " images of " << data::count_identities(set)
         << " identities, run in " << o.out << "\n";
   Trained t = train(student, teacher, set, o, c.seed, record);

@@ -3,6 +3,7 @@
 #include <map>
 #include <set>
 
+#include "engine/graph/fuse.h"
 #include "nn/network.h"
 #include "quant/placement.h"
 #include "tools/benchmarks.h"
@@ -107,13 +108,16 @@ class Laboratory {
     return found->second;
   }
 
+  // As `vitrine eval` runs it.
+  Model open(const std::string& file) const { return fused(to(nn::open_model(file, c_.seed), device_of(c_))); }
+
   std::optional<Measured> rate(const std::string& file, Measure measure) {
     const std::string name = benchmark(measure);
     const auto key = std::pair(file, name);
     try {
       if (is_ijbc(measure)) {
         if (!ijb_.count(key)) {
-          const Model m = nn::open_model(file, c_.seed);
+          const Model m = open(file);
           ijb_[key] = evaluate_ijb(&m, open_ijb("ijbc", o_.data, c_.seed), {}, "", c_.seed);
         }
         const size_t target = measure == Measure::kIjbc5 ? 1 : 2;
@@ -121,8 +125,7 @@ class Laboratory {
         return measured_rate(r.points[target].tpr, r.intervals[target]);
       }
       if (!pairs_.count(key))
-        pairs_[key] =
-            eval::verify(compare_by_model(nn::open_model(file, c_.seed), open_benchmark(name, {.data = o_.data}, c_.seed), o_.data, true));
+        pairs_[key] = eval::verify(compare_by_model(open(file), open_benchmark(name, {.data = o_.data}, c_.seed), o_.data, true));
       const eval::Verification& v = pairs_[key];
       return measured_rate(v.accuracy, eval::wilson(v.correct, v.pairs));
     } catch (const Error& e) {

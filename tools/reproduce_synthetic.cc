@@ -171,7 +171,9 @@ std::optional<Measured> measured(const Row& r, Measure m) {
 }  // namespace
 
 Json reproduce_synthetic(int table, bool quick, const std::string& out, const Common& c) {
-  RunRecord record(out, c);
+  Common on_cpu = c;  // where everything here runs, so that the tables are the same everywhere
+  on_cpu.device = "cpu";
+  RunRecord record(out, on_cpu);
   const Scale scale = quick ? kQuick : kSmall;
   Bench bench(scale, c);
   std::vector<Row> rows;

@@ -47,24 +47,25 @@ std::string build_description() {
 
 void set_command_line(int argc, char** argv) { command_line.assign(argv, argv + argc); }
 
-RunRecord::RunRecord(std::string directory, const Common& common, int64_t keep_steps) : directory_(std::move(directory)) {
+std::string default_directory(const std::string& model, const std::string& what) {
+  const std::filesystem::path file(model);
+  const bool of_run = file.stem() == "model" && file.has_parent_path();
+  return cat("runs/", (of_run ? file.parent_path().filename() : file.stem()).string(), "-", what);
+}
+
+void check_same_run(const std::string& file, const std::string& made_with, const std::string& expected) {
+  if (made_with == expected) return;
+  Json was = Json::parse(made_with, nullptr, false), is = Json::parse(expected).flatten();
+  was = was.is_object() ? was.flatten() : Json::object();
+  for (auto& [key, value] : is.items())
+    CHECK(was[key] == value, file, ": of a run with ", key.substr(1), " ", was[key], ", expected ", value);
+  throw Error(cat(file, ": of another run, expected the same inputs and options"));
+}
+
+RunRecord::RunRecord(std::string directory, const Common& common) : directory_(std::move(directory)) {
   std::error_code error;
   std::filesystem::create_directories(directory_, error);
   CHECK(!error, directory_, ": the run directory cannot be made: ", error.message());
-  std::filesystem::remove(path("run.json"));  // an earlier run's record would not describe this one
-  const std::string log = path("metrics.jsonl");
-  if (keep_steps > 0) {
-    std::ifstream before(log);
-    for (std::string line; static_cast<int64_t>(history_.size()) < keep_steps && std::getline(before, line);)
-      history_.push_back(Json::parse(line));
-    CHECK(static_cast<int64_t>(history_.size()) == keep_steps, log, ": ", history_.size(), " lines, the checkpoint is of step ",
-          keep_steps);
-  }
-  save_bytes(log, [&](std::ostream& out) {
-    for (auto& line : history_) out << line.dump() << "\n";
-  });
-  metrics_.open(log, std::ios::app);
-  CHECK(metrics_, log, ": cannot be written");
   record_["arguments"] = command_line;
   record_["directory"] = std::filesystem::current_path().string();
   record_["started"] = now();
@@ -77,6 +78,24 @@ RunRecord::RunRecord(std::string directory, const Common& common, int64_t keep_s
   record_["outputs"] = Json::object();
 }
 
+void RunRecord::begin(int64_t keep_steps) {
+  if (metrics_.is_open()) return;
+  const std::string log = path("metrics.jsonl");
+  if (keep_steps > 0) {
+    std::ifstream before(log);
+    for (std::string line; static_cast<int64_t>(history_.size()) < keep_steps && std::getline(before, line);)
+      history_.push_back(Json::parse(line));
+    CHECK(static_cast<int64_t>(history_.size()) == keep_steps, log, ": ", history_.size(), " lines, the checkpoint is of step ",
+          keep_steps);
+  }
+  std::filesystem::remove(path("run.json"));  // an earlier run's record would not describe this one
+  save_bytes(log, [&](std::ostream& out) {
+    for (auto& line : history_) out << line.dump() << "\n";
+  });
+  metrics_.open(log, std::ios::app);
+  CHECK(metrics_, log, ": cannot be written");
+}
+
 std::string RunRecord::path(const std::string& file) const { return (std::filesystem::path(directory_) / file).string(); }
 
 void RunRecord::input(const std::string& name, const std::string& path) {
@@ -85,12 +104,14 @@ void RunRecord::input(const std::string& name, const std::string& path) {
 }
 
 void RunRecord::metrics(const Json& line) {
+  begin();
   history_.push_back(line);
   metrics_ << line.dump() << std::endl;
 }
 
 std::string RunRecord::fingerprint() const {
-  Json all{{"seed", record_["seed"]}, {"config", record_["config"]}};
+  Json all{{"seed", record_["seed"]}, {"config", record_["config"]}, {"mode", record_["mode"]}};
+  all["device"] = record_["machine"]["device"];
   for (auto& [name, input] : record_["inputs"].items()) all["inputs"][name] = input["sha256"];
   return all.dump();
 }
@@ -98,6 +119,7 @@ std::string RunRecord::fingerprint() const {
 void RunRecord::output(const std::string& file) { record_["outputs"][file] = sha256_file(path(file)); }
 
 void RunRecord::finish(const Json& result) {
+  begin();
   metrics_.close();
   output("metrics.jsonl");
   record_["finished"] = now();

@@ -10,18 +10,25 @@ namespace vitrine::tools {
 
 std::string build_description();  // version, commit, compiler, configuration
 void set_command_line(int argc, char** argv);
+// runs/<the model's name>-<what>; of a file "model.safetensors", which all runs write, the name of its folder.
+std::string default_directory(const std::string& model, const std::string& what);
+
+// Of two fingerprints; Error, which names the first difference, unless they are equal.
+void check_same_run(const std::string& file, const std::string& made_with, const std::string& expected);
 
 // A run directory: run.json, metrics.jsonl and what the command writes there. run.json appears when finish() is called, whole.
 class RunRecord {
  public:
-  // Makes the directory; Error if that fails. Of an earlier metrics.jsonl the lines of steps 1 .. keep_steps stay: resuming.
-  RunRecord(std::string directory, const Common&, int64_t keep_steps = 0);
+  RunRecord(std::string directory, const Common&);  // makes the directory; Error if that fails
+  // From here on the directory is this run's: an earlier record goes, but of its metrics the lines of steps 1 .. keep_steps stay
+  // (resuming). Until then nothing of an earlier run is lost. A second call does nothing; metrics() and finish() call it.
+  void begin(int64_t keep_steps = 0);
   std::string path(const std::string& file) const;
   void input(const std::string& name, const std::string& path);  // a file or folder, hashed
   void config(const std::string& name, Json value) { record_["config"][name] = std::move(value); }
   void metrics(const Json& line);        // one line of metrics.jsonl, flushed
   void output(const std::string& file);  // in the directory, hashed
-  // What a checkpoint must agree with: seed, configuration and inputs.
+  // What a checkpoint must agree with: seed, configuration, inputs, and what may change bits.
   std::string fingerprint() const;
   const std::vector<Json>& history() const { return history_; }  // the lines of metrics.jsonl
   void finish(const Json& result);

@@ -49,7 +49,7 @@ int64_t state_dict_bytes(const Graph& g) {
   for (const Value& v : g.values)
     if (v.kind == Value::Kind::parameter || (v.kind == Value::Kind::buffer && !v.name.ends_with(".range"))) bytes += v.meta.nbytes();
   for (const GraphNode& n : g.nodes)
-    if (std::string(n.op->name) == "batch_norm") bytes += 8;
+    if (is(n, "batch_norm")) bytes += 8;
   return bytes;
 }
 

@@ -60,8 +60,9 @@ Json train(Options o, const Common& c) {
   Model network = to(nn::make_model(o.arch, c.seed, size), device_of(c));
   network.info["shrink"] = std::to_string(112 / o.side);
 
-  RunRecord record(o.out, c, o.resume ? checkpoint_step(o.out + "/checkpoint.safetensors") : 0);
+  RunRecord record(o.out, c);
   write_config(record, o);
+  record.begin(o.resume ? checkpoint_step(record) : 0);
   say() << o.arch << ", " << o.loss << " on " << set.size() << " images of " << data::count_identities(set) << " identities, run in "
         << o.out << "\n";
   const Trained t = fit(

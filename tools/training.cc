@@ -3,7 +3,9 @@
 #include <algorithm>
 #include <cmath>
 #include <filesystem>
+#include <map>
 
+#include "engine/core/text.h"
 #include "engine/graph/fuse.h"
 #include "engine/graph/rewrite.h"
 #include "nn/io/safetensors.h"
@@ -50,16 +52,23 @@ void reestimate_batch_norm(Model& student, const data::Dataset& set, const data:
 
 namespace {
 
+std::vector<std::string> split(const std::string& terms) {
+  std::vector<std::string> all(1);
+  for (char c : terms)
+    if (c == '+')
+      all.emplace_back();
+    else
+      all.back() += c;
+  return all;
+}
+
 // What a step minimises, with the state of its terms.
 class Objective {
  public:
   Objective(const ObjectiveOptions& o, bool with_teacher, int64_t classes, int64_t dim) : options_(o), ekd_(o.ekd) {
-    for (size_t begin = 0; begin <= o.terms.size();) {
-      const size_t end = std::min(o.terms.find('+', begin), o.terms.size());
-      const std::string term = o.terms.substr(begin, end - begin);
+    for (const std::string& term : split(o.terms)) {
       CHECK(term == "ekd" || term == "mse" || term == "ce", "objective '", o.terms, "': expected ekd, mse, ce, or a sum of them");
       (term == "ekd" ? with_ekd_ : term == "mse" ? with_mse_ : with_ce_) = true;
-      begin = end + 1;
     }
     CHECK(with_teacher || (!with_ekd_ && !with_mse_), "objective '", o.terms, "' needs a teacher");
     if (!with_ce_) return;
@@ -81,11 +90,14 @@ class Objective {
       add_term(r.loss);
     }
     if (with_mse_) {
-      add_term(losses::embedding_mse(embedding, target));
-      m.mse = loss.item();
+      const Tensor mse = losses::embedding_mse(embedding, target);
+      m.mse = mse.item();
+      add_term(mse);
     }
     if (with_ce_) {
-      Tensor ce = (*head_)(embedding, labels);
+      std::vector<int64_t> seen = labels;
+      if (options_.ce_images > 0) std::fill(seen.begin() + std::min<int64_t>(options_.ce_images, m.images), seen.end(), -1);
+      Tensor ce = (*head_)(embedding, seen);
       m.ce = ce.item();
       add_term(options_.ce_weight == 1 ? ce : mul_scalar(ce, options_.ce_weight));
     }
@@ -135,13 +147,15 @@ void save(const Checkpoint& c, int64_t step, const TensorMap& network, const nn:
 int64_t step_of(const io::TensorFile& file, const std::string& path) {
   auto it = file.metadata.find("vitrine.step");
   CHECK(it != file.metadata.end(), path, ": no checkpoint of a training: it names no step");
-  return std::stoll(it->second);
+  const auto step = number_from<int64_t>(it->second);
+  CHECK(step && *step >= 0, path, ": step '", it->second, "', expected a number");
+  return *step;
 }
 
 int64_t load(const Checkpoint& c, TensorMap& network, nn::Optimiser& optimiser, Objective& objective) {
   io::TensorFile file = io::read_safetensors(c.file);
   const int64_t step = step_of(file, c.file);
-  CHECK(file.metadata["vitrine.config"] == c.config, c.file, ": made with ", file.metadata["vitrine.config"], ", expected ", c.config);
+  check_same_run(c.file, file.metadata["vitrine.config"], c.config);
   TensorMap parts[3];
   for (auto& [name, tensor] : file.tensors)
     for (size_t i = 0; i < std::size(parts); ++i)
@@ -157,7 +171,7 @@ int64_t load(const Checkpoint& c, TensorMap& network, nn::Optimiser& optimiser, 
   return step;
 }
 
-// Gradients are clipped by the network's norm; a head takes its own, as published trainers do.
+// The network's gradients are clipped by their norm, a head's are not, and its momentum is not Nesterov's: as in TFace.
 void take_step(const Tensor& loss, const Tensor& embedding, TrainingStep& work, losses::Head* head, const Recipe& r, StepMetrics& m) {
   Tensors wanted{embedding};
   if (head) wanted.push_back(head->rows());
@@ -180,7 +194,20 @@ Json to_json(const StepMetrics& m) {
   return j;
 }
 
-int64_t checkpoint_step(const std::string& file) { return std::filesystem::exists(file) ? step_of(io::read_safetensors(file), file) : 0; }
+bool has_term(const std::string& terms, const std::string& term) {
+  const auto all = split(terms);
+  return std::find(all.begin(), all.end(), term) != all.end();
+}
+
+int64_t checkpoint_step(const RunRecord& record) {
+  const std::string file = record.path("checkpoint.safetensors");
+  if (!std::filesystem::exists(file)) return 0;
+  const io::TensorFile checkpoint = io::read_safetensors(file);
+  const int64_t step = step_of(checkpoint, file);
+  const auto made_with = checkpoint.metadata.find("vitrine.config");
+  check_same_run(file, made_with == checkpoint.metadata.end() ? "" : made_with->second, record.fingerprint());
+  return step;
+}
 
 void fit(Model& network, const Model* teacher, const data::Dataset& set, const EpochBatches& epoch_batches, const Recipe& recipe,
          const Checkpoint& checkpoint, const AfterStep& after_step) {
@@ -188,8 +215,10 @@ void fit(Model& network, const Model* teacher, const data::Dataset& set, const E
   if (recipe.clipped) frozen = quant::with_clipped_gradients(frozen), tracking = quant::with_clipped_gradients(tracking);
   for (Graph* g : {&frozen, &tracking}) *g = as_trained(*g, device_of(network), recipe.exact);
   auto optimiser = make_optimiser(network, recipe);
-  const auto labels = data::labels(set);
-  const int64_t classes = labels.empty() ? 0 : *std::max_element(labels.begin(), labels.end()) + 1;
+  std::map<int64_t, int64_t> class_of;  // by label: a part of a set has gaps in its labels
+  for (int64_t label : data::labels(set)) class_of[label] = 0;
+  int64_t classes = 0;
+  for (auto& [label, number] : class_of) number = classes++;
   Objective objective(recipe.objective, teacher != nullptr, classes, network.graph.values[network.graph.outputs.at(0)].meta.shape[1]);
   int64_t done = 0, step = 0;
   if (checkpoint.resume && std::filesystem::exists(checkpoint.file)) done = load(checkpoint, network.tensors, *optimiser, objective);
@@ -215,7 +244,9 @@ void fit(Model& network, const Model* teacher, const data::Dataset& set, const E
       auto [embedding, target] = work.forward(step <= recipe.track_steps ? tracking : frozen, pixels);
       m.replayed = work.replays();
       embedding.set_requires_grad(!still);
-      const Tensor loss = objective(embedding, target, b.labels, m);
+      std::vector<int64_t> people;
+      for (int64_t label : b.labels) people.push_back(class_of.at(label));
+      const Tensor loss = objective(embedding, target, people, m);
       optimiser->set_lr(m.lr);
       if (!still) take_step(loss, embedding, work, objective.head(), recipe, m);
       CHECK(std::isfinite(m.loss) && std::isfinite(m.grad_norm.value_or(0)), "step ", m.step, ": loss ", m.loss, ", gradient norm ",
@@ -231,6 +262,10 @@ void fit(Model& network, const Model* teacher, const data::Dataset& set, const E
 Trained fit(Model& network, const Model* teacher, const data::Dataset& set, const EpochBatches& epoch_batches, const Recipe& recipe,
             RunRecord& record, int64_t checkpoint_every, bool resume) {
   Trained t;
+  if (!record.history().empty()) {  // resumed: perhaps behind the last step
+    const Json& last = record.history().back();
+    t.steps = last.at("step"), t.loss = last.at("loss");
+  }
   Stopwatch watch;
   fit(network, teacher, set, epoch_batches, recipe, {record.path("checkpoint.safetensors"), record.fingerprint(), checkpoint_every, resume},
       [&](const StepMetrics& m) {

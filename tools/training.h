@@ -21,6 +21,7 @@ class RunRecord;
 // "ekd", "mse", "ce" (a classification head) or a sum: "ekd+ce".
 struct ObjectiveOptions {
   std::string terms = "ekd";
+  int64_t ce_images = 0;  // ce sees so many of a batch, the first; 0: all
   losses::EkdOptions ekd;
   losses::HeadOptions head;  // classes and dim are filled in
   double ce_weight = 1;
@@ -76,8 +77,10 @@ struct Trained {
 Trained fit(Model& network, const Model* teacher, const data::Dataset&, const EpochBatches&, const Recipe&, RunRecord&,
             int64_t checkpoint_every, bool resume);
 
-// The last step that a checkpoint holds, 0 if there is no such file.
-int64_t checkpoint_step(const std::string& file);
+bool has_term(const std::string& terms, const std::string& term);
+
+// The last step that the checkpoint of this run holds, 0 if there is none. Error if it is another run's.
+int64_t checkpoint_step(const RunRecord&);
 
 // Ranges of the student's activations from these batches, in evaluation mode; no weight changes.
 void calibrate(Model& student, const data::Dataset&, const data::Batches&, const quant::ObserveAttrs& = {});

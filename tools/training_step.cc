@@ -12,7 +12,7 @@ namespace vitrine::tools {
 // Winograd on a device in strict f32 only: otherwise cuDNN has tensor cores.
 Graph as_trained(const Graph& g, Device device, bool exact) {
   const Mode::Precision precision = device == Device::cpu ? Mode::Precision::f32 : mode().precision;
-  if (precision == Mode::Precision::bf16) return quant::with_norm_chains(with_rounded_inputs(g));
+  if (precision == Mode::Precision::bf16) return quant::with_norm_chains(with_bf16_convolutions(g));
   return quant::with_norm_chains(precision == Mode::Precision::f32 && !exact ? with_winograd(g) : g);
 }
 

@@ -1,4 +1,5 @@
 #include "engine/core/attrs.h"
+#include "engine/core/text.h"
 
 #include <charconv>
 #include <map>
@@ -20,14 +21,14 @@ struct Printer : AttrVisitor {
     for (int i = 0; i < v.rank(); ++i) list += (i ? "," : "") + std::to_string(v[i]);
     put(name, list);
   }
+  void operator()(const char* name, Dtype& v) override { put(name, info(v).name); }
 };
 
 template <class T>
 T number(const char* name, std::string_view text) {
-  T value{};
-  auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value);
-  CHECK(error == std::errc() && end == text.data() + text.size(), "attribute ", name, ": '", text, "' is not a number");
-  return value;
+  const auto value = number_from<T>(text);
+  CHECK(value, "attribute ", name, ": '", text, "' is not a number");
+  return *value;
 }
 
 struct Reader : AttrVisitor {
@@ -51,6 +52,9 @@ struct Reader : AttrVisitor {
       std::istringstream list(t);
       for (std::string item; std::getline(list, item, ',');) v.push_back(number<int64_t>(name, item));
     });
+  }
+  void operator()(const char* name, Dtype& v) override {
+    take(name, [&](const std::string& t) { v = dtype_named(t); });
   }
 };
 

@@ -6,6 +6,7 @@
 #include <memory>
 #include <string>
 
+#include "engine/core/dtype.h"
 #include "engine/core/shape.h"
 
 namespace vitrine {
@@ -14,6 +15,7 @@ struct AttrVisitor {
   virtual void operator()(const char* name, int64_t& value) = 0;
   virtual void operator()(const char* name, double& value) = 0;
   virtual void operator()(const char* name, Shape& value) = 0;  // a list of up to six integers
+  virtual void operator()(const char* name, Dtype& value) = 0;
   virtual ~AttrVisitor() = default;
 };
 

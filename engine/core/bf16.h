@@ -3,6 +3,7 @@
 #include <bit>
 #include <cstdint>
 
+#include "engine/core/dtype.h"
 #include "engine/core/host_device.h"
 
 namespace vitrine {
@@ -13,5 +14,21 @@ VITRINE_HD inline uint16_t to_bf16(float v) {
   return static_cast<uint16_t>(is_nan ? bits >> 16 | 0x40 : (bits + 0x7fff + (bits >> 16 & 1)) >> 16);
 }
 VITRINE_HD inline float from_bf16(uint16_t v) { return std::bit_cast<float>(uint32_t{v} << 16); }
+
+// An element of a bf16 tensor: read as f32 or f64, and written by rounding one of these (to f32 first).
+struct Bf16 {
+  uint16_t bits;
+  Bf16() = default;
+  template <class T>
+  VITRINE_HD explicit Bf16(T v) : bits(to_bf16(static_cast<float>(v))) {}
+  template <class T>
+  VITRINE_HD explicit operator T() const {
+    return static_cast<T>(from_bf16(bits));
+  }
+};
+template <>
+constexpr Dtype dtype_of<Bf16>() {
+  return Dtype::bf16;
+}
 
 }  // namespace vitrine

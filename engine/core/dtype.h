@@ -1,5 +1,6 @@
 // The dtype table. One row per dtype; everything else about a dtype is computed from its row.
-// f16, bf16, i16 and b8 are storage types of foreign files: convert() them before computing. u2 to u7 are packed codes (quant/format.h):
+// f16, i16 and b8 are storage types of foreign files, to be converted before computing; bf16 is one too, but some operators read and write
+// it (engine/ops/cast.h). u2 to u7 are packed codes (quant/format.h):
 // nobody indexes their elements.
 #pragma once
 #include <cstdint>

@@ -40,9 +40,11 @@ struct QPanel {
   }
 };
 
+inline constexpr int32_t kQZeroLimit = 1 << 14;  // zeros of weights are smaller in magnitude
+
 // For each output its zero where q + zero fits into s8 for all of its codes, else 0. bits: 2 to 8, codes lie in
-// [-2^(bits-1), 2^(bits-1)). zero: o values or null (all 0), |zero| < 2^14. Of the shape only what describes the weights is read. Throws
-// Error where a code does not fit or a sum could leave i32 (255 * sum of |q + zero| >= 2^31).
+// [-2^(bits-1), 2^(bits-1)). zero: o values or null (all 0), smaller than kQZeroLimit. Of the shape only what describes the weights is
+// read. Throws Error where a code does not fit or a sum could leave i32 (255 * sum of |q + zero| >= 2^31).
 std::vector<int32_t> foldable_zeros(const ConvShape&, int bits, const int8_t* codes, const int32_t* zero);
 
 // Weights in the kernels' own layout, made once when a model is loaded.

@@ -23,7 +23,7 @@ std::vector<int32_t> foldable_zeros(const ConvShape& s, int bits, const int8_t* 
   for (int64_t o = 0; o < s.o; ++o) {
     const int8_t* q = codes + o * depth;
     const int64_t z = zero ? zero[o] : 0;
-    CHECK(std::abs(z) < 1 << 14, "zero ", z, " of the weights of output ", o, ", expected less than 2^14");
+    CHECK(std::abs(z) < kQZeroLimit, "zero ", z, " of the weights of output ", o, ", expected less than ", kQZeroLimit);
     int64_t most = 0, low = 0, high = 0;
     for (int64_t i = 0; i < depth; ++i) {
       CHECK(q[i] >= -half && q[i] < half, "code ", int{q[i]}, " of the weights of output ", o, ", expected ", bits, " bits");

@@ -147,6 +147,7 @@ bool cublas_matmuls(int64_t count, int64_t m, int64_t n, int64_t k, const float*
                                       : cublas().cublasGemmStridedBatchedEx(
                                             cublas().handle, left, right, i(n), i(m), i(k), &one, b, CUDA_R_32F, ld_b, k * n, a, CUDA_R_32F,
                                             ld_a, m * k, &zero, c, CUDA_R_32F, i(n), m * n, i(count), compute, CUBLAS_GEMM_DEFAULT);
+  if (s == CUBLAS_STATUS_NOT_SUPPORTED) return false;  // bf16 on compute capability 7
   check(s, "a product", m, n, k);
   return true;
 }

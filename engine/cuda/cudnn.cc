@@ -132,7 +132,9 @@ struct Types {
 struct Key {
   ConvProblem p;
   Mode::Precision precision;
-  bool int8, shift, slope, residual, tuned;
+  Dtype writes;  // i8, f32 or bf16: as wished
+  bool shift, slope, residual, tuned;
+  bool int8() const { return writes == Dtype::i8; }
   auto operator<=>(const Key&) const = default;
 };
 
@@ -214,7 +216,7 @@ class OperationGraph {
     operations_.push_back(keep(std::move(o).finalized()));
     return y;
   }
-  // prelu(v) = relu(v) + slope (v - relu(v)): one of the terms is zero, so the value is that of the definition.
+  // prelu(v) = relu(v) + slope (v - relu(v)): one of the terms is zero, so the value is that of the definition if v is finite.
   void epilogue(size_t v) {
     int left = key_.shift + key_.slope + key_.residual;
     auto target = [&] { return --left ? between() : tensor(kY, types_.out, y_dims()); };
@@ -241,7 +243,7 @@ class OperationGraph {
 struct Plan {
   std::optional<Descriptor> engine, plan;  // none: cuDNN cannot
   int64_t workspace = 0;
-  bool half = false;  // it writes bf16
+  Dtype writes = Dtype::f32;
 };
 
 // Deterministic; sums in f32; inputs as they are; in strict f32 no tensor cores, which would round them to TF32. Winograd's smaller tile
@@ -254,7 +256,7 @@ bool admits(const Key& key, const Descriptor& config) {
   const int64_t count = engine.get(CUDNN_ATTR_ENGINE_NUMERICAL_NOTE, CUDNN_TYPE_NUMERICAL_NOTE, notes.size(), notes.data());
   for (int64_t i = 0; i < count; ++i) switch (notes[i]) {
       case CUDNN_NUMERICAL_NOTE_TENSOR_CORE:
-        if (!key.int8 && key.precision == Mode::Precision::f32) return false;
+        if (!key.int8() && key.precision == Mode::Precision::f32) return false;
         break;
       case CUDNN_NUMERICAL_NOTE_WINOGRAD:
       case CUDNN_NUMERICAL_NOTE_WINOGRAD_TILE_4x4:
@@ -329,7 +331,7 @@ std::vector<Plan> plans(const Key& key, const Types& types, size_t most) {
       if (all.size() == most) return all;
       if (!admits(key, config)) continue;
       if (auto plan = plan_of(std::move(config))) {
-        plan->half = types.out == CUDNN_DATA_BFLOAT16;
+        plan->writes = types.out == CUDNN_DATA_INT8 ? Dtype::i8 : types.out == CUDNN_DATA_BFLOAT16 ? Dtype::bf16 : Dtype::f32;
         all.push_back(std::move(*plan));
       }
     }
@@ -365,18 +367,26 @@ Plan fastest(std::vector<Plan> all, const Arguments& a) {
   return std::move(all[best]);
 }
 
+// What may be written, the preferred first. Sums of int8, and gradients of weights, it writes in f32 only by engines of the last resort.
+std::vector<cudnnDataType_t> outs(const Key& key) {
+  if (key.int8()) return {CUDNN_DATA_INT8};
+  if (key.precision != Mode::Precision::bf16) return {CUDNN_DATA_FLOAT};
+  if (key.p.direction == Direction::grad_w || key.writes == Dtype::bf16) return {CUDNN_DATA_BFLOAT16, CUDNN_DATA_FLOAT};
+  return {CUDNN_DATA_FLOAT, CUDNN_DATA_BFLOAT16};
+}
+
 Plan make_plan(const Key& key, const Arguments* measured_on) {
   constexpr size_t kMeasured = 8;
-  const auto in = key.int8 ? CUDNN_DATA_INT8 : key.precision == Mode::Precision::bf16 ? CUDNN_DATA_BFLOAT16 : CUDNN_DATA_FLOAT;
-  std::vector<cudnnDataType_t> outs{CUDNN_DATA_FLOAT};
-  if (key.int8) outs = {CUDNN_DATA_INT8};  // for i32 or f32 it has only engines of the last resort
-  // Gradients of weights in f32 it computes by engines of the last resort.
-  if (in == CUDNN_DATA_BFLOAT16) outs.insert(key.p.direction == Direction::grad_w ? outs.begin() : outs.end(), CUDNN_DATA_BFLOAT16);
-  for (cudnnDataType_t out : outs) try {
-      auto all = plans(key, {in, out, key.int8 ? CUDNN_DATA_INT32 : CUDNN_DATA_FLOAT}, measured_on ? kMeasured : 1);
-      if (!all.empty()) return all.size() > 1 ? fastest(std::move(all), *measured_on) : std::move(all[0]);
+  const auto in = key.int8() ? CUDNN_DATA_INT8 : key.precision == Mode::Precision::bf16 ? CUDNN_DATA_BFLOAT16 : CUDNN_DATA_FLOAT;
+  std::vector<Plan> all;
+  for (cudnnDataType_t out : outs(key)) {
+    const bool fits = key.writes != Dtype::bf16 || out == CUDNN_DATA_BFLOAT16;  // into the place that trials write to
+    try {
+      all = plans(key, {in, out, key.int8() ? CUDNN_DATA_INT32 : CUDNN_DATA_FLOAT}, measured_on && fits ? kMeasured : 1);
     } catch (const Error&) {  // a graph that this version of cuDNN refuses
     }
+    if (!all.empty()) return all.size() > 1 ? fastest(std::move(all), *measured_on) : std::move(all[0]);
+  }
   return {};
 }
 
@@ -405,18 +415,18 @@ int64_t numel_written(const ConvProblem& p) {
   return int64_t{p.n} * p.oh * p.ow * p.o;
 }
 
-bool run(const ConvProblem& p, bool int8, Arguments a, Tensor* half) {
+bool run(const ConvProblem& p, Dtype writes, Arguments a, Tensor* instead) {
   if (!cudnn().why.empty() || p.n == 0) return false;
   for (const void* place : {static_cast<const void*>(a.x), static_cast<const void*>(a.w), static_cast<const void*>(a.y),
                             static_cast<const void*>(a.e.residual)})
     if (reinterpret_cast<uintptr_t>(place) % kAlignment) return false;
-  const Key key{p, mode().precision, int8, a.e.shift != nullptr, a.e.slope != nullptr, a.e.residual != nullptr, mode().tuned};
+  const Key key{p, mode().precision, writes, a.e.shift != nullptr, a.e.slope != nullptr, a.e.residual != nullptr, mode().tuned};
   Plan& plan = plan_for(key, a);
-  if (plan.half) {
-    *half = Tensor::empty({{numel_written(p)}, Dtype::bf16, Device::cuda});
-    (p.direction == Direction::grad_x ? a.x : p.direction == Direction::grad_w ? a.w : a.y) = half->raw();
-  }
   if (!plan.plan) return false;
+  if (plan.writes != writes) {
+    *instead = Tensor::empty({{numel_written(p)}, plan.writes, Device::cuda});
+    (p.direction == Direction::grad_x ? a.x : p.direction == Direction::grad_w ? a.w : a.y) = instead->raw();
+  }
   const cudnnStatus_t status = execute(plan, a);
   if (status / 1000 == CUDNN_STATUS_NOT_SUPPORTED / 1000) plan = {};  // found out late; our own kernel from now on
   CHECK(!plan.plan || status == CUDNN_STATUS_SUCCESS, "cuda: cuDNN, ", text(key), ": ", cudnn().cudnnGetErrorString(status));
@@ -425,10 +435,10 @@ bool run(const ConvProblem& p, bool int8, Arguments a, Tensor* half) {
 
 }  // namespace
 
-bool cudnn_conv(const ConvProblem& p, void* x, void* w, void* y, const Epilogue& e, Tensor* half) {
-  return mode().libraries && run(p, false, {x, w, y, e}, half);
+bool cudnn_conv(const ConvProblem& p, void* x, void* w, void* y, const Epilogue& e, Dtype writes, Tensor* instead) {
+  return mode().libraries && run(p, writes, {x, w, y, e}, instead);
 }
-bool cudnn_conv_int8(const ConvProblem& p, void* x, void* w, void* y) { return run(p, true, {x, w, y, {}}, nullptr); }
+bool cudnn_conv_int8(const ConvProblem& p, void* x, void* w, void* y) { return run(p, Dtype::i8, {x, w, y, {}}, nullptr); }
 
 std::string cudnn_text() { return cudnn().why.empty() ? "cuDNN " + dotted(cudnn().cudnnGetVersion()) : "no cuDNN (" + cudnn().why + ")"; }
 

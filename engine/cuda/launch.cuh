@@ -57,8 +57,8 @@ void each(int64_t n, F f) {
   if (n > 0) LAUNCH((each_kernel<F>), static_cast<unsigned>(std::min((n + kBlock - 1) / kBlock, kMostBlocks)), kBlock, n, f);
 }
 
-// y[i] = f(i). A thread does some elements a block apart, and all their reads before their writes: what is on its way at once is what
-// hides the memory's latency, and no compiler moves reads past writes that might alias. f may read y[i].
+// y[i] = f(i), rounded if y is bf16. A thread does some elements a block apart, and all their reads before their writes: what is on its way
+// at once is what hides the memory's latency, and no compiler moves reads past writes that might alias. f may read y[i].
 inline constexpr int kInFlight = 4;
 template <class T, class F>
 __global__ void fill_kernel(int64_t n, T* y, F f) {
@@ -67,11 +67,11 @@ __global__ void fill_kernel(int64_t n, T* y, F f) {
     T v[kInFlight];
     if (i + (kInFlight - 1) * int64_t{blockDim.x} < n) {
       VITRINE_UNROLL
-      for (int u = 0; u < kInFlight; ++u) v[u] = f(i + u * int64_t{blockDim.x});
+      for (int u = 0; u < kInFlight; ++u) v[u] = static_cast<T>(f(i + u * int64_t{blockDim.x}));
       VITRINE_UNROLL
       for (int u = 0; u < kInFlight; ++u) y[i + u * int64_t{blockDim.x}] = v[u];
     } else {
-      for (int64_t at = i; at < n; at += blockDim.x) y[at] = f(at);
+      for (int64_t at = i; at < n; at += blockDim.x) y[at] = static_cast<T>(f(at));
     }
   }
 }

@@ -32,9 +32,9 @@ struct Epilogue {
 };
 
 // x [n,h,w,c], weights [o,kh,kw,c/groups], y [n,oh,ow,o]: two are read, the third (by direction: y, x, weights) is written. What is read
-// is f32, or bf16 where that is the precision (Mode). What is written is f32; where cuDNN can only write bf16, `half` becomes a tensor with
-// that, to be widened by the caller.
-bool cudnn_conv(const ConvProblem&, void* x, void* w, void* y, const Epilogue&, Tensor* half);
+// is f32, or bf16 where that is the precision (Mode). What is written is as wished f32 or, in that precision, bf16; where cuDNN writes the
+// other only (or fast), `instead` becomes a tensor with that, to be converted by the caller.
+bool cudnn_conv(const ConvProblem&, void* x, void* w, void* y, const Epilogue&, Dtype wished, Tensor* instead);
 
 // Opponents of our integer layers, for benchmarks: s8 inputs, exact sums, no zero points and no epilogue. False where the library does not
 // take the shape. y is s8, saturated: what its fast kernels write, and as many bytes as our codes. c is i32.

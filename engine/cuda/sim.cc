@@ -388,7 +388,7 @@ Fault* fault() {
 // No library runs on simulated CUDA.
 bool cublas_matmul(int64_t, int64_t, int64_t, const float*, bool, const float*, bool, float*) { return false; }
 bool cublas_matmuls(int64_t, int64_t, int64_t, int64_t, const float*, bool, const float*, bool, float*) { return false; }
-bool cudnn_conv(const ConvProblem&, void*, void*, void*, const Epilogue&, Tensor*) { return false; }
+bool cudnn_conv(const ConvProblem&, void*, void*, void*, const Epilogue&, Dtype, Tensor*) { return false; }
 bool cublas_matmul_int8(int64_t, int64_t, int64_t, const void*, const void*, void*) { return false; }
 bool cudnn_conv_int8(const ConvProblem&, void*, void*, void*) { return false; }
 std::string libraries() { return "our own kernels"; }

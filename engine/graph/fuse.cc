@@ -18,8 +18,6 @@ namespace {
 
 using Doubles = std::vector<double>;
 
-bool is(const GraphNode& n, const char* op) { return std::string(n.op->name) == op; }
-
 // A convolution or matrix and what it takes over.
 struct Layer {
   FusedConvAttrs attrs;

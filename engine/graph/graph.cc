@@ -17,6 +17,13 @@ Id Graph::add_value(Value::Kind kind, std::string name, Meta meta) {
   return id;
 }
 
+Readers::Readers(const Graph& g) : all_(g.values.size()) {
+  for (const GraphNode& n : g.nodes)
+    for (Id id : n.in) all_[id].push_back(&n);
+  for (Id id : g.outputs) all_[id].push_back(nullptr);
+  for (auto& u : g.updates) all_[u.value].push_back(nullptr);
+}
+
 std::vector<Id> Graph::add_node(const OpDef& op, AttrsPtr attrs, std::vector<Id> in) {
   if (!attrs && op.attrs) attrs = op.attrs();
   Metas metas;
@@ -75,7 +82,7 @@ void verify_node(const Model& m, size_t index) {
   Tensors in;
   for (Id id : node.in) {
     const Value& v = m.graph.values[id];
-    const bool given = v.kind == Value::Kind::parameter || v.kind == Value::Kind::buffer;
+    const bool given = v.given();
     in.push_back(given ? m.tensors.at(v.name).to(Device::cpu) : Tensor());
   }
   try {

@@ -5,6 +5,7 @@
 #include <functional>
 #include <map>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "engine/core/op.h"
@@ -16,6 +17,7 @@ using Id = int;  // index into Graph::values
 struct Value {
   enum class Kind : uint8_t { computed, input, parameter, buffer };  // buffer: state that no gradient reaches (running statistics)
   Kind kind = Kind::computed;
+  bool given() const { return kind == Kind::parameter || kind == Kind::buffer; }
   std::string name;  // of inputs, parameters and buffers: unique; computed values have none
   Meta meta;
 };
@@ -25,6 +27,9 @@ struct GraphNode {
   AttrsPtr attrs;  // shared between copies of a graph: replace it, never change it in place
   std::vector<Id> in, out;
 };
+
+inline bool is(const GraphNode& n, std::string_view op) { return n.op->name == op; }
+inline bool is(const GraphNode* n, std::string_view op) { return n && is(*n, op); }
 
 struct Graph {
   struct Update {
@@ -41,6 +46,20 @@ struct Graph {
   Id find(const std::string& name) const;                                // -1 if there is none
   std::vector<Id> named(Value::Kind) const;                              // ids of that kind, in order
 };
+
+// The nodes that read each value, in order; one that is null stands for an output or an update.
+class Readers {
+ public:
+  explicit Readers(const Graph&);
+  const std::vector<const GraphNode*>& of(Id id) const { return all_[id]; }
+  const GraphNode* sole(Id id) const { return all_[id].size() == 1 ? all_[id][0] : nullptr; }
+
+ private:
+  std::vector<std::vector<const GraphNode*>> all_;
+};
+
+// "layer1.0.conv1.weight" -> "layer1.0.conv1"
+inline std::string stem(const std::string& tensor) { return tensor.substr(0, tensor.rfind('.')); }
 
 std::string print(const Graph&);
 Graph parse_graph(const std::string& text);  // Error with the line number

@@ -1,9 +1,9 @@
 #include "engine/graph/rewrite.h"
 
-#include <map>
 #include <set>
 
 #include "engine/ops/batch_norm.h"
+#include "engine/ops/cast.h"
 #include "engine/ops/conv2d_winograd.h"
 #include "engine/ops/dropout.h"
 
@@ -31,7 +31,7 @@ Graph rewrite(const Graph& g, const Emit& emit) {
 
 Graph with_batch_statistics(const Graph& g, double momentum) {
   return rewrite(g, [&](Graph& copy, const GraphNode& node, const std::vector<Id>& in) {
-    if (std::string(node.op->name) != "batch_norm") return copy_node(copy, node, in);
+    if (!is(node, "batch_norm")) return copy_node(copy, node, in);
     auto a = std::make_shared<BatchNormTrainAttrs>();
     a->eps = static_cast<BatchNormAttrs&>(*node.attrs).eps, a->momentum = momentum;
     auto out = copy.add_node(op_named("batch_norm_train"), a, in);
@@ -55,7 +55,7 @@ Model with_dtype(const Model& m, Dtype dtype) {
 Graph with_winograd(const Graph& g) {
   return rewrite(g, [&](Graph& copy, const GraphNode& node, const std::vector<Id>& in) {
     auto shape = [&](Id id) { return copy.values[id].meta.shape; };
-    if (std::string(node.op->name) != "conv2d") return copy_node(copy, node, in);
+    if (!is(node, "conv2d")) return copy_node(copy, node, in);
     auto& conv = static_cast<Conv2dAttrs&>(*node.attrs);
     if (!pays_as_winograd(conv, shape(in[0]), shape(in[1]), g.values[node.out[0]].meta.shape)) return copy_node(copy, node, in);
     auto a = std::make_shared<WinogradAttrs>();
@@ -64,23 +64,24 @@ Graph with_winograd(const Graph& g) {
   });
 }
 
-Graph with_rounded_inputs(const Graph& g) {
-  std::map<Id, Id> rounded;  // in the copy
+Graph with_bf16_convolutions(const Graph& g) {
+  const Readers readers(g);
   return rewrite(g, [&](Graph& copy, const GraphNode& node, const std::vector<Id>& in) {
-    if (std::string(node.op->name) != "conv2d" || copy.values[in[1]].meta.shape.product(1, 3) == 1) return copy_node(copy, node, in);
-    auto [known, is_new] = rounded.try_emplace(in[0]);
-    if (is_new) known->second = copy.add_node(op_named("round_bf16"), {}, {in[0]})[0];
-    return copy_node(copy, node, {known->second, in[1]});
+    const bool taps = is(node, "conv2d") && copy.values[in[1]].meta.shape.product(1, 3) > 1;
+    if (!taps || !is(readers.sole(node.out[0]), "batch_norm_train")) return copy_node(copy, node, in);
+    auto a = std::make_shared<CastAttrs>();
+    a->dtype = Dtype::bf16;
+    return copy_node(copy, node, {copy.add_node(op_named("cast"), a, {in[0]})[0], in[1]});
   });
 }
 
 Graph with_dropout(const Graph& g, double p, int64_t seed) {
   std::set<Id> flat;  // in g
   for (const GraphNode& n : g.nodes)
-    if (std::string(n.op->name) == "reshape" && g.values[n.in[0]].meta.shape.rank() == 4) flat.insert(n.out[0]);
+    if (is(n, "reshape") && g.values[n.in[0]].meta.shape.rank() == 4) flat.insert(n.out[0]);
   Id step = -1;
   return rewrite(g, [&](Graph& copy, const GraphNode& node, const std::vector<Id>& in) {
-    if (std::string(node.op->name) != "matmul" || !flat.count(node.in[0])) return copy_node(copy, node, in);
+    if (!is(node, "matmul") || !flat.count(node.in[0])) return copy_node(copy, node, in);
     auto a = std::make_shared<DropoutAttrs>();
     a->p = p, a->seed = seed++;
     bool first = step < 0;

@@ -19,9 +19,8 @@ Model with_dtype(const Model&, Dtype);
 // For training: convolutions that are faster by Winograd become conv2d_winograd, forward and backward.
 Graph with_winograd(const Graph&);
 
-// For training in bf16: what convolutions of more than one tap read becomes bf16 where it is made (round_bf16), once for all that read it,
-// and is kept so for the gradient.
-Graph with_rounded_inputs(const Graph&);
+// For training in bf16: convolutions of more than one tap whose result goes to a BatchNorm read and write bf16, and so do their gradients.
+Graph with_bf16_convolutions(const Graph&);
 
 // For training: dropout before each matrix behind a flatten (IResNet's place). Its step is the buffer kDropoutStep, i64 [], which run()
 // counts up; whoever trains adds that tensor to the others, and keeps it to resume.

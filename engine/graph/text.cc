@@ -7,9 +7,9 @@
 //   update %2 = %9
 //   output %40
 #include <algorithm>
-#include <charconv>
 #include <sstream>
 
+#include "engine/core/text.h"
 #include "engine/graph/graph.h"
 
 namespace vitrine {
@@ -26,10 +26,9 @@ std::vector<std::string> split(const std::string& line) {
 }
 
 int64_t integer(std::string_view text) {
-  int64_t v = 0;
-  auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), v);
-  CHECK(error == std::errc() && end == text.data() + text.size(), "'", text, "' is not an integer");
-  return v;
+  const auto v = number_from<int64_t>(text);
+  CHECK(v, "'", text, "' is not an integer");
+  return *v;
 }
 
 // "f32[1,112,112,3]"

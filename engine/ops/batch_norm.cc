@@ -8,19 +8,24 @@
 namespace vitrine {
 namespace {
 
-Metas infer(const Metas& in, Attrs*) {
-  check_float(in, 5);
+void check_inputs(const Metas& in, size_t first) {
+  check_float(in, 5, first);
   for (int i = 1; i < 5; ++i) check_channels(in[0], in[i], "per-channel input");
+}
+
+Metas infer(const Metas& in, Attrs*) {
+  check_inputs(in, 0);
   return {in[0]};
 }
 
 Metas train_infer(const Metas& in, Attrs* a) {
-  infer(in, a);
-  return {in[0], in[1], in[1], in[1], in[1]};
+  check_inputs(in, 1);
+  const Dtype y = static_cast<BatchNormTrainAttrs*>(a)->rounded ? Dtype::bf16 : in[1].dtype;
+  return {{in[0].shape, y, in[0].device}, in[1], in[1], in[1], in[1]};
 }
 
 Metas grad_infer(const Metas& in, Attrs*) {
-  check_float(in, 5);  // g, x, gamma, mean, rstd
+  check_float(in, 5, 2);  // g, x, gamma, mean, rstd
   CHECK(in[0].shape == in[1].shape, "gradient ", in[0].shape, " of ", in[1].shape);
   for (int i = 2; i < 5; ++i) check_channels(in[0], in[i], "per-channel input");
   return {in[1], in[2], in[2]};

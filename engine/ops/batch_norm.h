@@ -1,4 +1,4 @@
-// Attributes of batch_norm and batch_norm_train, and the one scale per channel that the former multiplies by.
+// Attributes of batch_norm and batch_norm_train, whose x may be bf16 (cast.h), and the one scale per channel that the former multiplies by.
 #pragma once
 #include <cmath>
 
@@ -13,7 +13,8 @@ struct BatchNormAttrs : Attrs {
 
 struct BatchNormTrainAttrs : Attrs {
   double eps = 1e-5, momentum = 0.1;
-  void visit(AttrVisitor& v) override { v("eps", eps), v("momentum", momentum); }
+  int64_t rounded = 0;  // y is bf16
+  void visit(AttrVisitor& v) override { v("eps", eps), v("momentum", momentum), v("rounded", rounded); }
 };
 
 template <class T>

@@ -9,6 +9,7 @@
 
 #include "engine/cpu/loops.h"
 #include "engine/ops/batch_norm.h"
+#include "engine/ops/cast.h"
 #include "engine/ops/channel_sums.h"
 
 namespace vitrine {
@@ -109,15 +110,15 @@ KernelFor eval_kernel("batch_norm", Device::cpu, [](const Call& call) {
   });
 });
 
-KernelFor train_kernel("batch_norm_train", Device::cpu, [](const Call& call) {
+void train(const Call& call) {
   auto& a = call.as<BatchNormTrainAttrs>();
   cpu::by_float(call.out[0].dtype(), [&](auto t) {
     std::vector<decltype(t)> scale;
     normalize_all(call.in[0], call.out[0], cpu::batch_statistics(call, a.eps, a.momentum, &scale));
   });
-});
+}
 
-KernelFor grad_kernel("batch_norm_grad", Device::cpu, [](const Call& call) {
+void gradient(const Call& call) {
   cpu::by_float(call.out[0].dtype(), [&](auto t) {
     using T = decltype(t);
     auto in = [&](int i) { return call.in[i].data<T>(); };
@@ -125,7 +126,10 @@ KernelFor grad_kernel("batch_norm_grad", Device::cpu, [](const Call& call) {
     cpu::norm_gradient<T>({in(0), in(1), in(2), in(3), in(4), out(0), out(1), out(2)}, call.in[0].shape().rows(),
                           call.in[0].shape().back());
   });
-});
+}
+
+KernelFor train_kernel("batch_norm_train", Device::cpu, [](const Call& c) { in_one_dtype(c, train); });
+KernelFor grad_kernel("batch_norm_grad", Device::cpu, [](const Call& c) { in_one_dtype(c, gradient); });
 
 }  // namespace
 }  // namespace vitrine

@@ -15,30 +15,41 @@ void evaluate(const Call& call) {
   Tensor scales = cuda::scratch<T>({c});
   T* scale = ptr<T>(scales);
   each(c, [=] __device__(int64_t k) { scale[k] = gamma[k] * cuda::reciprocal_std<T>(static_cast<double>(var[k]), eps); });
-  fill(ptr<T>(call.out[0]), n, Normalized<T>{ptr<T>(call.in[0]), ptr<T>(call.in[3]), scale, ptr<T>(call.in[2]), {n, c}});
+  fill(ptr<T>(call.out[0]), n, Normalized<T, T>{ptr<T>(call.in[0]), ptr<T>(call.in[3]), scale, ptr<T>(call.in[2]), {n, c}});
 }
 
-template <class T>
+template <class T, class X>
 void train(const Call& call) {
   const auto& a = call.as<BatchNormTrainAttrs>();
   const int64_t n = call.in[0].numel(), c = call.in[0].shape().back();
-  const Tensor scale = cuda::batch_statistics<T>(call, a.eps, a.momentum);
-  fill(ptr<T>(call.out[0]), n, Normalized<T>{ptr<T>(call.in[0]), ptr<T>(call.out[1]), ptr<T>(scale), ptr<T>(call.in[2]), {n, c}});
+  const Tensor scale = cuda::batch_statistics<T, X>(call, a.eps, a.momentum), &y = call.out[0];
+  const Normalized<T, X> norm{ptr<X>(call.in[0]), ptr<T>(call.out[1]), ptr<T>(scale), ptr<T>(call.in[2]), {n, c}};
+  by_stored<T>(y.dtype(), [&](auto t) { fill(ptr<decltype(t)>(y), n, norm); });
 }
 
-template <class T>
+template <class T, class G, class X>
 void gradient(const Call& call) {
   auto in = [&](int i) { return ptr<T>(call.in[i]); };
   auto out = [&](int i) { return ptr<T>(call.out[i]); };
-  cuda::norm_gradient<T, false>({in(0), in(1), in(2), in(3), in(4), out(0), out(1), out(2)}, call.in[0].shape().rows(),
-                                call.in[0].shape().back());
+  cuda::norm_gradient<T, false, G, X>({ptr<G>(call.in[0]), ptr<X>(call.in[1]), in(2), in(3), in(4), ptr<X>(call.out[0]), out(1), out(2)},
+                                      call.in[0].shape().rows(), call.in[0].shape().back());
 }
 
-#define KERNEL(id, op, function) \
-  KernelFor id(op, Device::cuda, [](const Call& c) { by_float(c.out[0].dtype(), [&](auto t) { function<decltype(t)>(c); }); })
-KERNEL(eval_kernel, "batch_norm", evaluate);
-KERNEL(train_kernel, "batch_norm_train", train);
-KERNEL(grad_kernel, "batch_norm_grad", gradient);
+KernelFor eval_kernel("batch_norm", Device::cuda,
+                      [](const Call& c) { by_float(c.out[0].dtype(), [&](auto t) { evaluate<decltype(t)>(c); }); });
+KernelFor train_kernel("batch_norm_train", Device::cuda, [](const Call& c) {
+  by_float(c.in[1].dtype(), [&](auto t) {
+    using T = decltype(t);
+    by_stored<T>(c.in[0].dtype(), [&](auto x) { train<T, decltype(x)>(c); });
+  });
+});
+KernelFor grad_kernel("batch_norm_grad", Device::cuda, [](const Call& c) {
+  by_float(c.in[2].dtype(), [&](auto t) {
+    using T = decltype(t);
+    by_stored<T>(c.in[0].dtype(),
+                 [&](auto g) { by_stored<T>(c.in[1].dtype(), [&](auto x) { gradient<T, decltype(g), decltype(x)>(c); }); });
+  });
+});
 
 }  // namespace
 }  // namespace vitrine

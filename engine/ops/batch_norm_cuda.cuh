@@ -10,25 +10,27 @@ __device__ T reciprocal_std(double var, double eps) {
   return static_cast<T>(1.0 / ::sqrt(var + eps));
 }
 
-// (x - mean) * scale + beta
-template <class T>
+// (x - mean) * scale + beta, of x in T or bf16
+template <class T, class X>
 struct Normalized {
-  const T *x, *mean, *scale, *beta;
+  const X* x;
+  const T *mean, *scale, *beta;
   ChannelOf channel_of;
-  __device__ T operator()(int64_t i, int64_t k) const { return (x[i] - mean[k]) * scale[k] + beta[k]; }
+  __device__ T operator()(int64_t i, int64_t k) const { return (static_cast<T>(x[i]) - mean[k]) * scale[k] + beta[k]; }
   __device__ T operator()(int64_t i) const { return (*this)(i, channel_of(i)); }
 };
 
 // From inputs x, gamma, beta, running mean and variance; writes outputs 1 to 4: mean, rstd and the new running ones. Returns [c]:
 // gamma * rstd.
-template <class T>
+template <class T, class X>
 Tensor batch_statistics(const Call& call, double eps, double momentum) {
   const int64_t c = call.in[0].shape().back(), rows = call.in[0].shape().rows();
   CHECK(rows > 1, "batch_norm_train: needs more than one value per channel, got ", call.in[0].shape());
-  const T *x = ptr<T>(call.in[0]), *gamma = ptr<T>(call.in[1]), *run_mean = ptr<T>(call.in[3]), *run_var = ptr<T>(call.in[4]);
+  const X* x = ptr<X>(call.in[0]);
+  const T *gamma = ptr<T>(call.in[1]), *run_mean = ptr<T>(call.in[3]), *run_var = ptr<T>(call.in[4]);
   T *mean = ptr<T>(call.out[1]), *rstd = ptr<T>(call.out[2]), *new_mean = ptr<T>(call.out[3]), *new_var = ptr<T>(call.out[4]);
   Tensor sums = channel_sums<2>(
-      rows, c, [=] __device__(int64_t i, int64_t) { return x[i]; },
+      rows, c, [=] __device__(int64_t i, int64_t) { return static_cast<T>(x[i]); },
       [=] __device__(T loaded, int64_t, int64_t, double* sum) {
         const double v = static_cast<double>(loaded);
         sum[0] += v, sum[1] += v * v;
@@ -47,29 +49,36 @@ Tensor batch_statistics(const Call& call, double eps, double momentum) {
   return scales;
 }
 
-// What the gradient of a BatchNorm reads and writes; with prelu, that of the prelu behind it too.
-template <class T, bool prelu>
+// What the gradient of a BatchNorm reads and writes, g as G and x as X; with prelu, that of the prelu behind it too.
+template <class T, bool prelu, class G, class X>
 struct NormGradient {
-  const T *g, *x, *gamma, *mean, *rstd;
-  T *dx, *dgamma, *dbeta;
+  const G* g;
+  const X* x;
+  const T *gamma, *mean, *rstd;
+  X* dx;
+  T *dgamma, *dbeta;
   const T *beta = nullptr, *slope = nullptr;
   T* dslope = nullptr;
 
   struct Loaded {
     T g, x;
   };
-  __device__ Loaded load(int64_t i) const { return {g[i], x[i]}; }
+  __device__ Loaded load(int64_t i) const { return {static_cast<T>(g[i]), static_cast<T>(x[i])}; }
   __device__ T centred(Loaded v, int64_t k) const { return (v.x - mean[k]) * rstd[k]; }
   // The BatchNorm's output, before the prelu.
   __device__ T output(Loaded v, int64_t k) const { return (v.x - mean[k]) * (gamma[k] * rstd[k]) + beta[k]; }
-  // What of the gradient arrives there.
-  __device__ T arriving(Loaded v, int64_t k) const { return !prelu || output(v, k) > 0 ? v.g : slope[k] * v.g; }
+  // What of the gradient arrives there. The slope is read in any case: so the compiler reads it once for all rows of a channel.
+  __device__ T arriving(Loaded v, int64_t k) const {
+    if constexpr (!prelu) return v.g;
+    const T through = slope[k] * v.g;
+    return output(v, k) > 0 ? v.g : through;
+  }
 };
 
-template <class T, bool prelu>
-void norm_gradient(const NormGradient<T, prelu>& a, int64_t rows, int64_t c) {
+template <class T, bool prelu, class G, class X>
+void norm_gradient(const NormGradient<T, prelu, G, X>& a, int64_t rows, int64_t c) {
   constexpr int kSums = prelu ? 3 : 2;
-  using Loaded = typename NormGradient<T, prelu>::Loaded;
+  using Loaded = typename NormGradient<T, prelu, G, X>::Loaded;
   Tensor sums = channel_sums<kSums>(
       rows, c, [=] __device__(int64_t i, int64_t) { return a.load(i); },
       [=] __device__(Loaded v, int64_t, int64_t k, double* sum) {

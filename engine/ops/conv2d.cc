@@ -43,7 +43,7 @@ void check_inputs(const char* op, const char* first, const char* second, const M
   if (!weights) CHECK(channels % a.groups == 0, what(), channels, " input channels do not divide into ", a.groups, " groups");
 }
 
-// What sums are taken in and written in: bf16 is widened to the other's dtype, or to f32.
+// What sums are taken in: bf16 is widened to the other's dtype, or to f32.
 Dtype summed(const Metas& in) {
   for (const Meta& m : in)
     if (m.dtype != Dtype::bf16) return m.dtype;
@@ -69,7 +69,7 @@ Metas infer_conv2d(const Metas& in, Attrs* attrs) {
   const Shape &x = in[0].shape, &w = in[1].shape;
   CHECK(x[3] == w[3] * a.groups, "conv2d: x ", str(in[0]), ", w ", str(in[1]), ": ", w[3], " input channels per group expected ",
         x[3] % a.groups == 0 ? cat(x[3] / a.groups) : cat(x[3], "/", a.groups));
-  return {{out_shape("conv2d", x, w, a), summed(in), in[0].device}};
+  return {{out_shape("conv2d", x, w, a), in[0].dtype, in[0].device}};
 }
 
 Metas infer_grad_x(const Metas& in, Attrs* attrs) {
@@ -80,7 +80,7 @@ Metas infer_grad_x(const Metas& in, Attrs* attrs) {
   Shape x{g[0], a.h, a.w, w[3] * a.groups};
   CHECK(out_shape(op, x, w, a) == g, op, ": g ", str(in[0]), ", w ", str(in[1]), ": an input of ", x, " gives an output of ",
         out_shape(op, x, w, a));
-  return {{x, summed(in), in[0].device}};
+  return {{x, in[0].dtype, in[0].device}};
 }
 
 Metas infer_grad_w(const Metas& in, Attrs* attrs) {
@@ -99,7 +99,7 @@ Metas infer_grad_w(const Metas& in, Attrs* attrs) {
 Tensors backward_conv2d(const Back& b) {
   auto& a = b.as<Conv2dAttrs>();
   const Tensor &x = b.in[0], &w = b.in[1];
-  const Tensor g = x.dtype() == Dtype::bf16 ? round_bf16(b.grad[0]) : b.grad[0];  // once for both
+  const Tensor g = cast(b.grad[0], x.dtype());  // once for both
   return {b.needs(0) ? conv2d_grad_x(g, w, a, x.shape()[1], x.shape()[2]) : Tensor(),
           b.needs(1) ? conv2d_grad_w(x, g, a, w.shape()[1], w.shape()[2]) : Tensor()};
 }

@@ -1,7 +1,7 @@
 // 2-D convolution and its two gradients: three operators, each differentiable through the other two.
 //   x [N,H,W,C]    w [O,kh,kw,C/groups]    y [N,OH,OW,O]    OH = (H + 2 pad_h - dilation_h (kh - 1) - 1) / stride_h + 1
-// f32 or f64; what is read in bf16 is widened (nothing is lost) to the other's dtype, or to f32.
-// The order of summation is part of the definition: engine/cpu/conv.h.
+// f32 or f64, or in part bf16: sums are then taken in the other's dtype, or in f32 (cast.h), y has the dtype of x, the gradient of x that
+// of g, and the gradient of w that of the sums. The order of summation is part of the definition: engine/cpu/conv.h.
 #pragma once
 #include "engine/core/op.h"
 

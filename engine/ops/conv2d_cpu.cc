@@ -1,6 +1,7 @@
 #include "engine/cpu/conv.h"
 
 #include "engine/core/by_float.h"
+#include "engine/ops/cast.h"
 #include "engine/ops/conv2d.h"
 
 namespace vitrine {
@@ -13,24 +14,26 @@ cpu::ConvShape conv_shape(const Shape& x, const Shape& w, const Shape& y, const 
 
 template <class T>
 void forward(const Call& call) {
-  const Tensor x = call.in[0].to(dtype_of<T>()), w = call.in[1].to(dtype_of<T>()), &y = call.out[0];
+  const Tensor &x = call.in[0], &w = call.in[1], &y = call.out[0];
   cpu::conv2d(conv_shape(x.shape(), w.shape(), y.shape(), call.as<Conv2dAttrs>()), x.data<T>(), w.data<T>(), y.data<T>());
 }
 
 template <class T>
 void grad_x(const Call& call) {
-  const Tensor g = call.in[0].to(dtype_of<T>()), w = call.in[1].to(dtype_of<T>()), &gx = call.out[0];
+  const Tensor &g = call.in[0], &w = call.in[1], &gx = call.out[0];
   cpu::conv2d_grad_x(conv_shape(gx.shape(), w.shape(), g.shape(), call.as<Conv2dGradXAttrs>()), g.data<T>(), w.data<T>(), gx.data<T>());
 }
 
 template <class T>
 void grad_w(const Call& call) {
-  const Tensor x = call.in[0].to(dtype_of<T>()), g = call.in[1].to(dtype_of<T>()), &gw = call.out[0];
+  const Tensor &x = call.in[0], &g = call.in[1], &gw = call.out[0];
   cpu::conv2d_grad_w(conv_shape(x.shape(), gw.shape(), g.shape(), call.as<Conv2dGradWAttrs>()), x.data<T>(), g.data<T>(), gw.data<T>());
 }
 
-#define KERNEL(id, op, function) \
-  const KernelFor id(op, Device::cpu, [](const Call& c) { by_float(c.out[0].dtype(), [&](auto t) { function<decltype(t)>(c); }); })
+#define KERNEL(id, op, function)                                                                                      \
+  const KernelFor id(op, Device::cpu, [](const Call& call) {                                                          \
+    in_one_dtype(call, [](const Call& c) { by_float(c.out[0].dtype(), [&](auto t) { function<decltype(t)>(c); }); }); \
+  })
 KERNEL(forward_cpu, "conv2d", forward);
 KERNEL(grad_x_cpu, "conv2d_grad_x", grad_x);
 KERNEL(grad_w_cpu, "conv2d_grad_w", grad_w);

@@ -8,7 +8,7 @@
 namespace vitrine {
 namespace {
 
-using cuda::by_library, cuda::ConvProblem, cuda::Direction, cuda::each, cuda::geometry, cuda::Matrix, cuda::ptr, cuda::Range, cuda::widened;
+using cuda::by_library, cuda::ConvProblem, cuda::Direction, cuda::each, cuda::geometry, cuda::Matrix, cuda::ptr, cuda::Range;
 using Geometry = ConvProblem;
 
 // ---- operands ----------------------------------------------------------------------------------------------------------------------
@@ -159,49 +159,46 @@ void grouped_grad_w(const Geometry& s, const PixelBlocks& blocks, int64_t slices
 template <class T>
 void forward(const Call& call) {
   const Tensor &x = call.in[0], &w = call.in[1], &y = call.out[0];
-  const Geometry s = geometry(Direction::forward, x, w, y, call.as<Conv2dAttrs>());
-  if (by_library<T>(s, x, w, y)) return;
-  const Tensor wide_x = widened<T>(x), wide_w = widened<T>(w);
-  if (s.groups > 1) return grouped_forward(s, ptr<T>(wide_x), ptr<T>(wide_w), ptr<T>(y));
+  const Geometry s = geometry(Direction::forward, {x, w, y}, call.as<Conv2dAttrs>());
+  if (s.groups > 1) return grouped_forward(s, ptr<T>(x), ptr<T>(w), ptr<T>(y));
   const int depth = s.kh * s.kw * s.c;
-  cuda::contract<T>(Patches<T>{ptr<T>(wide_x), s}, Matrix<T, true>{ptr<T>(wide_w), depth, 1}, cuda::WholeDepth{depth}, 1,
-                    int64_t{s.n} * s.oh * s.ow, s.o, ptr<T>(y));
+  cuda::contract<T>(Patches<T>{ptr<T>(x), s}, Matrix<T, true>{ptr<T>(w), depth, 1}, cuda::WholeDepth{depth}, 1, int64_t{s.n} * s.oh * s.ow,
+                    s.o, ptr<T>(y));
 }
 
 template <class T>
 void grad_x(const Call& call) {
   const Tensor &g = call.in[0], &w = call.in[1], &gx = call.out[0];
-  const Geometry s = geometry(Direction::grad_x, gx, w, g, call.as<Conv2dGradXAttrs>());
-  if (by_library<T>(s, gx, w, g)) return;
-  const Tensor wide_g = widened<T>(g), wide_w = widened<T>(w);
-  if (s.groups > 1) return grouped_grad_x(s, ptr<T>(wide_g), ptr<T>(wide_w), ptr<T>(gx));
-  cuda::contract<T>(Readers<T>{ptr<T>(wide_g), s}, WeightsByInput<T>{ptr<T>(wide_w), s}, cuda::WholeDepth{s.kh * s.kw * s.o}, 1,
+  const Geometry s = geometry(Direction::grad_x, {gx, w, g}, call.as<Conv2dAttrs>());
+  if (s.groups > 1) return grouped_grad_x(s, ptr<T>(g), ptr<T>(w), ptr<T>(gx));
+  cuda::contract<T>(Readers<T>{ptr<T>(g), s}, WeightsByInput<T>{ptr<T>(w), s}, cuda::WholeDepth{s.kh * s.kw * s.o}, 1,
                     int64_t{s.n} * s.h * s.w, s.c, ptr<T>(gx));
 }
 
 template <class T>
 void grad_w(const Call& call) {
   const Tensor &x = call.in[0], &g = call.in[1], &gw = call.out[0];
-  const Geometry s = geometry(Direction::grad_w, x, gw, g, call.as<Conv2dGradWAttrs>());
-  if (by_library<T>(s, x, gw, g)) return;
-  const Tensor wide_x = widened<T>(x), wide_g = widened<T>(g);
+  const Geometry s = geometry(Direction::grad_w, {x, gw, g}, call.as<Conv2dAttrs>());
   const auto cut = cpu::grad_w_blocks({s.n, s.h, s.w, s.c, s.o, s.kh, s.kw, s.oh, s.ow});
   const PixelBlocks blocks{s.n, s.oh, s.ow, static_cast<int>(cut.images), static_cast<int>(cut.rows), static_cast<int>(cut.down)};
   Tensor slices = cuda::scratch<T>({cut.count(), gw.numel()});
   if (s.groups > 1) {
-    grouped_grad_w(s, blocks, cut.count(), ptr<T>(wide_x), ptr<T>(wide_g), ptr<T>(slices));
+    grouped_grad_w(s, blocks, cut.count(), ptr<T>(x), ptr<T>(g), ptr<T>(slices));
   } else {
-    cuda::contract<T>(Matrix<T, false>{ptr<T>(wide_g), 1, s.o}, PatchesByPixel<T>{{ptr<T>(wide_x), s}}, blocks, cut.count(), s.o,
+    cuda::contract<T>(Matrix<T, false>{ptr<T>(g), 1, s.o}, PatchesByPixel<T>{{ptr<T>(x), s}}, blocks, cut.count(), s.o,
                       int64_t{s.kh} * s.kw * s.c, ptr<T>(slices));
   }
   cuda::sum_slices(ptr<T>(slices), cut.count(), gw.numel(), ptr<T>(gw));
 }
 
-#define KERNEL(id, op, function) \
-  KernelFor id(op, Device::cuda, [](const Call& c) { by_float(c.out[0].dtype(), [&](auto t) { function<decltype(t)>(c); }); })
-KERNEL(forward_kernel, "conv2d", forward);
-KERNEL(grad_x_kernel, "conv2d_grad_x", grad_x);
-KERNEL(grad_w_kernel, "conv2d_grad_w", grad_w);
+#define KERNEL(op, direction)                                                                                          \
+  KernelFor direction##_kernel(op, Device::cuda, [](const Call& call) {                                                \
+    if (by_library(Direction::direction, call)) return;                                                                \
+    in_one_dtype(call, [](const Call& c) { by_float(c.out[0].dtype(), [&](auto t) { direction<decltype(t)>(c); }); }); \
+  })
+KERNEL("conv2d", forward);
+KERNEL("conv2d_grad_x", grad_x);
+KERNEL("conv2d_grad_w", grad_w);
 
 }  // namespace
 }  // namespace vitrine

@@ -24,13 +24,14 @@ struct Inputs {
   }
 };
 
-template <class T>
+// In T, or in bf16 where a library reads that.
+template <class T, class Stored = T>
 Tensor scaled(const Tensor& x, const Affine<T>& a) {
   if (!a.mean) return x;
-  const Tensor out = cuda::scratch<T>(x.shape());
+  const Tensor out = cuda::scratch<Stored>(x.shape());
   const T* from = ptr<T>(x);
   const cuda::ChannelOf channel_of(x.numel(), x.shape()[3]);
-  fill(ptr<T>(out), x.numel(), [=] __device__(int64_t i) {
+  fill(ptr<Stored>(out), x.numel(), [=] __device__(int64_t i) {
     const int64_t c = channel_of(i);
     return (from[i] - a.mean[c]) * a.scale[c] + a.shift[c];
   });
@@ -68,20 +69,8 @@ bool by_cudnn(const Call& call, const FusedConvAttrs& a, const Tensor& x, const 
   const Tensor &w = call.in[1], &y = call.out[0];
   const bool matrix = x.shape()[1] * x.shape()[2] == 1;
   if (!mode().libraries || matrix || a.after || w.shape() != Shape{y.shape()[3], a.kh, a.kw, x.shape()[3] / a.groups}) return false;
-  return cuda::by_cudnn(cuda::geometry(cuda::Direction::forward, x, w, y, a), x, w, y,
+  return cuda::by_cudnn(cuda::geometry(cuda::Direction::forward, {x, w, y}, a), {x, w, y},
                         {finish.affine.shift, finish.slope, finish.residual});
-}
-
-// scaled() in bf16, where a library reads that.
-Tensor scaled_half(const Tensor& x, const Affine<float>& a) {
-  const Tensor out = cuda::halves(x.shape());
-  const float* from = ptr<float>(x);
-  const cuda::ChannelOf channel_of(x.numel(), x.shape()[3]);
-  fill(static_cast<uint16_t*>(out.raw()), x.numel(), [=] __device__(int64_t i) {
-    const int64_t c = channel_of(i);
-    return to_bf16((from[i] - a.mean[c]) * a.scale[c] + a.shift[c]);
-  });
-  return out;
 }
 
 template <class T>
@@ -89,7 +78,8 @@ void fused(const Call& call) {
   auto& a = call.as<FusedConvAttrs>();
   const Inputs<T> in(call, a);
   if constexpr (std::is_same_v<T, float>)
-    if (mode().precision == Mode::Precision::bf16 && a.before && by_cudnn(call, a, scaled_half(call.in[0], in.before), in.finish)) return;
+    if (mode().precision == Mode::Precision::bf16 && a.before && by_cudnn(call, a, scaled<float, Bf16>(call.in[0], in.before), in.finish))
+      return;
   const Tensor x = scaled(call.in[0], in.before);
   if (a.winograd) {
     const bool plain = call.in[1].shape()[0] == call.out[0].shape()[3] && call.in[1].shape()[1] == 3;

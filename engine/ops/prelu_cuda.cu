@@ -31,7 +31,8 @@ void gradient(const Call& call) {
       },
       [=] __device__(Loaded<T> v, int64_t i, int64_t k, double* sum) {
         const bool positive = v.x > 0;
-        dx[i] = positive ? v.g : slope[k] * v.g;
+        const T through = slope[k] * v.g;  // read in any case: so the compiler reads the slope once for all rows
+        dx[i] = positive ? v.g : through;
         sum[0] += static_cast<double>(v.g) * (positive ? 0.0 : static_cast<double>(v.x));
       });
   const double* sum = ptr<double>(sums);

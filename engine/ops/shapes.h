@@ -8,10 +8,12 @@ namespace vitrine {
 
 inline bool is_float(Dtype d) { return d == Dtype::f32 || d == Dtype::f64; }
 
-// All inputs from `first` on are of one float dtype.
-inline void check_float(const Metas& in, size_t count) {
+// All inputs from `first` on are of one float dtype, those before it of that or bf16.
+inline void check_float(const Metas& in, size_t count, size_t first = 0) {
   CHECK(in.size() == count, "expected ", count, " inputs, got ", in.size());
-  for (const Meta& m : in) CHECK(is_float(m.dtype) && m.dtype == in[0].dtype, "expected inputs of one floating-point dtype");
+  for (size_t i = 0; i < count; ++i)
+    CHECK((is_float(in[i].dtype) && in[i].dtype == in[first].dtype) || (i < first && in[i].dtype == Dtype::bf16),
+          "expected inputs of one floating-point dtype");
 }
 
 inline void check_channels(const Meta& x, const Meta& v, const char* what) {

@@ -144,7 +144,7 @@ class Exporter {
   Id merge_bias(Id* out) {
     if (uses_[index(*out)] != 1 || at_ + 1 >= g_.nodes.size()) return -1;
     const GraphNode& next = g_.nodes[at_ + 1];
-    if (std::string(next.op->name) != "add") return -1;
+    if (!is(next, "add")) return -1;
     Id bias = next.in[0] == *out ? next.in[1] : next.in[1] == *out ? next.in[0] : -1;
     if (bias < 0 || !named(bias) || shape(bias) != Shape{shape(*out).back()}) return -1;
     merged_[at_ + 1] = true;
@@ -276,7 +276,7 @@ class Exporter {
   void scalar(const GraphNode& n) {
     std::string name = unique(cat("scalar", at_));
     encode(Tensor::full({1}, static_cast<ScalarAttrs&>(*n.attrs).a), name, out_->add_initializer());
-    bool adds = std::string(n.op->name) == "add_scalar";
+    bool adds = is(n, "add_scalar");
     node(adds ? "Add" : "Mul", {computed(n.in[0]), name}, fresh(n.out[0]));
   }
 

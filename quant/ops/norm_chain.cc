@@ -1,5 +1,6 @@
 #include "quant/ops/norm_chain.h"
 
+#include "engine/ops.h"
 #include "engine/ops/shapes.h"
 #include "quant/ops/fake_quant.h"
 
@@ -8,14 +9,14 @@ namespace {
 
 Metas chain_infer(const Metas& in, const NormChainAttrs& a) {
   const size_t count = a.bits ? 7 : 6;
-  check_float(in, count);
+  check_float(in, count, 1);
   for (int i = 1; i < 5; ++i) check_channels(in[0], in[i], "per-channel input");
   CHECK(a.bits || !a.observed, "observed=", a.observed, " without a quantizer");
   Metas out{in[0], in[1], in[1], in[1], in[1]};
-  if (a.rounded) out[0].dtype = Dtype::bf16;
+  out[0].dtype = a.rounded ? Dtype::bf16 : in[1].dtype;
   if (!a.bits) return out;
   check_bits(a.bits);
-  check_range({in[0], in[6]});
+  check_range({in[1], in[6]});
   if (a.observed) out.push_back(in[6]);
   return out;
 }
@@ -31,7 +32,7 @@ Metas add_infer(const Metas& in, Attrs* attrs) {
 }
 
 Metas prelu_grad_infer(const Metas& in, Attrs*) {
-  check_float(in, 7);  // g, x, gamma, beta, mean, rstd, slope
+  check_float(in, 7, 2);  // g, x, gamma, beta, mean, rstd, slope
   CHECK(in[0].shape == in[1].shape, "gradient ", in[0].shape, " of ", in[1].shape);
   for (int i = 2; i < 7; ++i) check_channels(in[0], in[i], "per-channel input");
   return {in[1], in[2], in[2], in[2]};
@@ -56,7 +57,7 @@ Tensors add_backward(const Back& b) {
   Tensors all(b.in.size());
   if (const Tensor& g = gradient(b)) {
     auto d = apply(grad_op, {}, {g, b.in[0], b.in[1], b.out[1], b.out[2]});
-    all[0] = d[0], all[1] = d[1], all[2] = d[2], all[5] = g;
+    all[0] = d[0], all[1] = d[1], all[2] = d[2], all[5] = cast(g, b.in[5].dtype());
   }
   return all;
 }

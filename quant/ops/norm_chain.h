@@ -3,18 +3,17 @@
 //   batch_norm_prelu(x, gamma, beta, running_mean, running_var, slope [, range])     v = prelu(batch_norm_train(x), slope)
 //   batch_norm_add(x, gamma, beta, running_mean, running_var, shortcut [, range])    v = batch_norm_train(x) + shortcut
 // With a range, y = fake_quant(v, range', bits), where range' is observe(v, range) by its minmax rule, or `range` where that is frozen;
-// without, y = v. `rounded`: y is round_bf16 of that. Outputs: y, mean, rstd, the new running_mean and running_var [, range' if observed].
+// without, y = v. x may be bf16, and y is where that is `rounded`. Outputs: y, mean, rstd, the new running_mean and running_var [, range'
+// if observed].
 #pragma once
 #include "engine/graph/graph.h"
+#include "engine/ops/batch_norm.h"
 
 namespace vitrine::quant {
 
-struct NormChainAttrs : Attrs {
-  double eps = 1e-5, momentum = 0.1;
-  int64_t bits = 0, observed = 0, rounded = 0;  // bits 0: no quantizer and no range
-  void visit(AttrVisitor& v) override {
-    v("eps", eps), v("momentum", momentum), v("bits", bits), v("observed", observed), v("rounded", rounded);
-  }
+struct NormChainAttrs : BatchNormTrainAttrs {
+  int64_t bits = 0, observed = 0;  // bits 0: no quantizer and no range
+  void visit(AttrVisitor& v) override { BatchNormTrainAttrs::visit(v), v("bits", bits), v("observed", observed); }
 };
 
 // For training: puts these operators where a graph has their parts.

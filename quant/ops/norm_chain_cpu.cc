@@ -6,6 +6,7 @@
 
 #include "engine/cpu/loops.h"
 #include "engine/ops/batch_norm_cpu.h"
+#include "engine/ops/cast.h"
 #include "quant/ops/loops.h"
 #include "quant/ops/norm_chain.h"
 
@@ -76,8 +77,7 @@ struct Chain {
 template <bool prelu>
 void run(const Call& call) {
   auto& a = call.as<NormChainAttrs>();
-  const Tensor y = a.rounded ? Tensor::empty(call.in[0].meta()) : call.out[0];
-  cpu::by_float(y.dtype(), [&](auto t) {
+  cpu::by_float(call.out[0].dtype(), [&](auto t) {
     using T = decltype(t);
     std::vector<T> scale;
     cpu::Extremes<T> x_ends;
@@ -91,18 +91,11 @@ void run(const Call& call) {
                          shape.back()};
     const T* range = a.bits ? call.in[6].data<T>() : nullptr;
     if (a.observed) chain.observe(range, x_ends, call.out[5].data<T>()), range = call.out[5].data<T>();
-    chain.write(y.data<T>(), range, a.bits);
+    chain.write(call.out[0].data<T>(), range, a.bits);
   });
-  if (!a.rounded) return;
-  const Tensors in{y};
-  Tensors out{call.out[0]};
-  op_named("round_bf16").kernel[static_cast<int>(Device::cpu)]({in, out, nullptr});
 }
 
-KernelFor prelu_kernel("batch_norm_prelu", Device::cpu, run<true>);
-KernelFor add_kernel("batch_norm_add", Device::cpu, run<false>);
-
-KernelFor prelu_grad_kernel("batch_norm_prelu_grad", Device::cpu, [](const Call& call) {
+void prelu_gradient(const Call& call) {
   cpu::by_float(call.out[0].dtype(), [&](auto t) {
     using T = decltype(t);
     auto in = [&](int i) { return call.in[i].data<T>(); };
@@ -120,7 +113,11 @@ KernelFor prelu_grad_kernel("batch_norm_prelu_grad", Device::cpu, [](const Call&
                            .dslope = out(3)},
                           call.in[0].shape().rows(), call.in[0].shape().back());
   });
-});
+}
+
+KernelFor prelu_kernel("batch_norm_prelu", Device::cpu, [](const Call& c) { in_one_dtype(c, run<true>); });
+KernelFor add_kernel("batch_norm_add", Device::cpu, [](const Call& c) { in_one_dtype(c, run<false>); });
+KernelFor prelu_grad_kernel("batch_norm_prelu_grad", Device::cpu, [](const Call& c) { in_one_dtype(c, prelu_gradient); });
 
 }  // namespace
 }  // namespace vitrine::quant

@@ -1,5 +1,9 @@
 #include "quant/ops/qconv2d.h"
 
+#include <algorithm>
+#include <cstdlib>
+
+#include "engine/cpu/qconv.h"
 #include "quant/format.h"
 #include "quant/ops/quantize.h"
 
@@ -47,6 +51,17 @@ Metas infer(const Metas& in, Attrs* attrs) {
   return out;
 }
 
+// An integer layer's sums stay in i32. Codes are read only where the zeros alone do not say so.
+void verify_sums(const Tensor& codes, const Tensor& zero) {
+  const Shape& w = codes.shape();
+  const int bits = static_cast<int>(code_bits(codes.dtype()));
+  const cpu::ConvShape s{.c = w.back(), .o = w[0], .kh = w.product(1, w.rank() - 1), .kw = 1};
+  int64_t far = 0;
+  for (int64_t o = 0; o < s.o; ++o) far = std::max<int64_t>(far, std::abs(zero.data<int32_t>()[o]));
+  if (255 * s.kh * s.c * ((1 << (bits - 1)) + far) >= int64_t{1} << 31)
+    cpu::foldable_zeros(s, bits, unpack_codes(codes).data<int8_t>(), zero.data<int32_t>());
+}
+
 int64_t macs(const Metas& in, const Metas& out, Attrs*) { return out[0].numel() * in[2].shape.product(1, in[2].shape.rank()); }
 
 void verify(const Tensors& in, Attrs* attrs) {
@@ -56,6 +71,7 @@ void verify(const Tensors& in, Attrs* attrs) {
        {std::pair{i.x_range, a.x_bits}, {i.residual_range, a.residual_bits}, {i.out_range, a.out_bits}, {i.second_range, a.second_bits}})
     if (range && *range) grid_of(*range, bits);
   if (*i.scale && *i.zero) verify_weight_zeros(*i.scale, *i.zero);
+  if (*i.codes && *i.zero) verify_sums(*i.codes, *i.zero);
   for (auto [vector, what] : {std::pair{i.gain, "gain"},
                               {i.shift, "shift"},
                               {i.slope, "slope"},

@@ -2,6 +2,7 @@
 
 #include <cmath>
 
+#include "engine/cpu/qconv.h"
 #include "quant/format.h"
 
 namespace vitrine::quant {
@@ -60,7 +61,8 @@ void verify_weight_zeros(const Tensor& scale, const Tensor& zero) {
     const float s = scale.data<float>()[o];
     const int32_t z = zero.data<int32_t>()[o];
     CHECK(std::isfinite(s) && s != 0, "scale of weights ", s, " at ", o, ": expected a finite number that is not 0");
-    CHECK(z > -(1 << 15) && z < 1 << 15, "zero of weights ", z, " at ", o, ": expected a magnitude below 2^15");
+    CHECK(z > -cpu::kQZeroLimit && z < cpu::kQZeroLimit, "zero of weights ", z, " at ", o, ": expected a magnitude below ",
+          cpu::kQZeroLimit);
   }
 }
 

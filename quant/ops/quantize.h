@@ -20,7 +20,7 @@ Tensor dequantize_weight(const Tensor& codes, const Tensor& scale, const Tensor&
 
 void check_code_bits(int64_t bits);                                  // 2 to 8
 void check_vector(const Meta&, int64_t n, Dtype, const char* what);  // [n]
-void verify_weight_zeros(const Tensor& scale, const Tensor& zero);   // elements: finite and not 0; below 2^15 in magnitude
+void verify_weight_zeros(const Tensor& scale, const Tensor& zero);   // elements: finite and not 0; below cpu::kQZeroLimit in magnitude
 void verify_finite(const Tensor&, const char* what);                 // f32 elements
 
 }  // namespace vitrine::quant

@@ -132,6 +132,16 @@ TEST(EvalIjb, ImagesLeftOutLeaveTheirMediumsMeanToTheOthers) {
   EXPECT_EQ(sums.finish().rows, (std::vector<double>{2, 0}));  // the second template has nothing left
 }
 
+TEST(EvalIjb, ADetectorScoreThatLeavesTheNumbersIsAnError) {
+  FaceList faces;
+  faces.faces = {{.name = "a.jpg", .template_id = 1, .media_id = 0, .score = 3e38f}};
+  index_faces(faces);
+  TemplateSums sums(faces, {.keep_norm = true, .detector = true, .flip = false}, 0, 1, 2);
+  const float values[] = {1, 30};
+  EXPECT_EQ(error_of([&] { sums.add(0, values, {}); }),
+            "a.jpg: a value of its embedding times the detector's score 3e+38 is not finite, expected finite numbers");
+}
+
 TEST(EvalIjb, ScoresDoNotDependOnThreads) {
   Templates t{.dim = 37, .rows = {}};
   Philox rng(3);
@@ -198,10 +208,11 @@ TEST(EvalIjb, DamagedPairListsAreOneClearLine) {
   EXPECT_EQ(pairs("\n1 9 1\n\n7 9 1\n"), "pairs.txt:4: template 7 has no image, expected one of the 2 templates");
   EXPECT_EQ(pairs("1 9 1\n1 -9 0\n"), "pairs.txt:2: '-9', expected a number from 0 to 9999999");
   EXPECT_EQ(pairs("1 9 1\n1 123456789 0\n"), "pairs.txt:2: '123456789', expected a number from 0 to 9999999");
+  EXPECT_EQ(pairs("1 9 1\n1 000000009\n"), "pairs.txt:2: 2 fields, expected 'template template label'") << "long is not two numbers";
   EXPECT_EQ(pairs(""), "pairs.txt: 0 same and 0 different pairs, expected both");
   EXPECT_EQ(pairs("1 9 1\n1 9 0 " + std::string(70'000, '1')), "pairs.txt:2: more than 3 fields, expected at most 3");
   // Tabs, CR LF, blank lines and a missing last line end are no damage.
-  const TemplatePairs good = read_template_pairs(l.write("pairs.txt", "1\t1  1\r\n\r\n\n 9 1 0"), faces);
+  const TemplatePairs good = read_template_pairs(l.write("pairs.txt", "1\t1  1\r\n\r\n\n 0000000009 1 0"), faces);
   ASSERT_EQ(good.all.size(), 2);
   EXPECT_TRUE(good.all[0].a == 0 && good.all[0].b == 0 && good.all[0].same && good.all[1].a == 1 && !good.all[1].same);
   EXPECT_EQ(good.repeated, 0);

@@ -295,7 +295,24 @@ TEST(EvalUncertainty, BootstrapHoldsTheEstimateAndRepeats) {
     EXPECT_EQ(a[i].low, b[i].low);
     EXPECT_EQ(a[i].high, b[i].high);
   }
-  EXPECT_NE(bootstrap_tpr(p.pairs, p.scores, 120, targets, 100, 8)[1].low, -1);
+  const auto other = bootstrap_tpr(p.pairs, p.scores, 120, targets, 100, 8);
+  EXPECT_NE(std::pair(other[1].low, other[1].high), std::pair(a[1].low, a[1].high));
+  EXPECT_NE(std::pair(other[2].low, other[2].high), std::pair(a[2].low, a[2].high));
+}
+
+// With one template every replicate is the sample: same pairs at .9 and .5, different ones at .7 and .1. FPR is 0 at .9 and 1/2 at .5.
+TEST(EvalUncertainty, AReplicatesThresholdIsTheLowestThatKeepsTheTarget) {
+  const std::vector<TemplatePair> pairs{{0, 0, 1}, {0, 0, 1}, {0, 0, 0}, {0, 0, 0}};
+  const std::vector<double> scores{.9, .5, .7, .1}, targets{0, 0.3, 0.5, 1};
+  const auto a = bootstrap_tpr(pairs, scores, 1, targets, 20, 1);
+  for (int i = 0; i < 4; ++i) {
+    EXPECT_EQ(a[i].low, i < 2 ? 0.5 : 1) << targets[i];
+    EXPECT_EQ(a[i].low, a[i].high) << targets[i];
+  }
+  std::vector<double> nan = scores;
+  nan[2] = std::nan("");
+  EXPECT_THROW(bootstrap_tpr(pairs, nan, 1, targets, 10, 1), Error);
+  EXPECT_THROW(sort_scores(std::move(nan), pairs), Error);
 }
 
 // What resampling estimates is the spread between samples: intervals of 95 % hold the population's value about that often, which pairs

@@ -266,7 +266,8 @@ TEST(PruneSelect, RatiosOfLayersAndWhatCanNotBePruned) {
   EXPECT_EQ(error_of([&] { choose(kTwo, o); }), "layer ratios 'out': out can not lose channels: they are the network's output");
   o.layers = parse_layer_ratios("c=0.5");
   EXPECT_EQ(error_of([&] { choose(kTwo, o); }), "layer ratios 'c': no layer with weights has this name");
-  for (const char* bad : {"a", "=0.5", "a=1", "a=-0.1", "a=x", "a=nan"}) EXPECT_NE(error_of([&] { parse_layer_ratios(bad); }), "") << bad;
+  for (const char* bad : {"a", "=0.5", "a=1", "a=-0.1", "a=x", "a=nan", "a=0.5x", "a=0.5 "})
+    EXPECT_NE(error_of([&] { parse_layer_ratios(bad); }), "") << bad;
   EXPECT_EQ(error_of([] { choose({{1}}, {}); }), "nothing can be pruned: a: it has only one channel");
   EXPECT_EQ(error_of([] { choose({{1, std::numeric_limits<double>::quiet_NaN()}}, {}); }), "the score of a channel of a is nan");
   EXPECT_NE(error_of([] { choose(kTwo, {.ratio = 1}); }), "");

@@ -62,13 +62,16 @@ TEST(QConv, PaddingAddsNothing) {
 TEST(QConv, RefusesWeightsThatCannotBe) {
   const ConvShape s{.n = 1, .h = 1, .w = 1, .c = 70000, .o = 1, .kh = 1, .kw = 1, .oh = 1, .ow = 1};
   std::vector<int8_t> codes(70000, 127);
-  const int32_t far = 1 << 15;
+  const int32_t far = kQZeroLimit, within = kQZeroLimit - 1;
+  const ConvShape one{.n = 1, .h = 1, .w = 1, .c = 1, .o = 1, .kh = 1, .kw = 1, .oh = 1, .ow = 1};
   EXPECT_THROW(QWeights(s, 8, codes.data(), nullptr), Error);  // 255 * 127 * 70000 > 2^31
   EXPECT_THROW(QWeights(s, 9, codes.data(), nullptr), Error);
   EXPECT_THROW(QWeights(s, 7, codes.data(), nullptr), Error);
   std::fill(codes.begin(), codes.end(), 1);
   EXPECT_NO_THROW(QWeights(s, 2, codes.data(), nullptr));
-  EXPECT_THROW(QWeights(s, 2, codes.data(), &far), Error);
+  EXPECT_THROW(QWeights(one, 2, codes.data(), &far), Error);
+  EXPECT_NO_THROW(QWeights(one, 2, codes.data(), &within));
+  EXPECT_THROW(QWeights(s, 2, codes.data(), &within), Error);  // 255 * 2^14 * 70000 > 2^31
 }
 
 // Layers of IResNet and MobileFaceNet, cut where the plain loops would take long, and shapes that fit no tile.

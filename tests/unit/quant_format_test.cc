@@ -108,7 +108,7 @@ TEST(PackedWeights, AreWhatTheFakeQuantizerMakes) {
   Philox rng(5);
   std::vector<float> v(7 * 4 * 5);
   for (float& x : v) x = static_cast<float>(rng.normal());
-  for (int i = 0; i < 20; ++i) v[i] = 3 + 0.01f * v[i];  // far from 0
+  for (int i = 0; i < 20; ++i) v[i] = 3 + 0.02f * v[i];  // far from 0
   Tensor w = Tensor::from({7, 1, 4, 5}, v);
   for (int64_t bits = 2; bits <= 8; ++bits)
     for (bool mse : {false, true}) {

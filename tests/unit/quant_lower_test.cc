@@ -8,6 +8,7 @@
 #include "engine/core/parallel.h"
 #include "engine/core/rng.h"
 #include "engine/cpu/isa.h"
+#include "engine/cpu/qconv.h"
 #include "engine/graph/session.h"
 #include "nn/io/model_file.h"
 #include "nn/network.h"
@@ -315,7 +316,8 @@ TEST(PackedFile, CorruptFilesAreRefusedWithOneLine) {
   const float nan = std::nanf("");
   refused_model(with("conv1.weight.scale", nan), "scale of weights nan");
   refused_model(with("conv1.weight.scale", 0.f), "scale of weights 0");
-  refused_model(with("conv1.weight.zero", 1 << 15), "zero of weights 32768");
+  refused_model(with("conv1.weight.zero", cpu::kQZeroLimit), "zero of weights 16384");
+  EXPECT_NO_THROW(check(with("conv1.weight.zero", cpu::kQZeroLimit - 1)));
   refused_model(with("conv1.gain", nan), "gain nan");
   refused_model(with("prelu.range", 0.5f), "range [0.5");
   refused_model(with("prelu.weight", nan), "slope nan");

@@ -197,7 +197,12 @@ TEST(ToolsEval, IjbResumesFromFinishedShardsOfTheSameRunOnly) {
   fs::rename(s.set + "/loose_crop/5.png", s.set + "/loose_crop/5.gone");
   EXPECT_EQ(s.eval({"ijbc", "--data", s.set, "--out", run, "--resume"}), first);
   s.failure({"ijbc", "--data", s.set, "--out", run}, "5.png");
-  s.failure({"ijbc", "--data", s.set, "--out", run, "--resume", "--no-flip"}, "of another run, expected the same model");
+  const std::string record = read_file(run + "/run.json");
+  s.failure({"ijbc", "--data", s.set, "--out", run, "--resume", "--no-flip"}, "of a run with config/flip true, expected false");
+  s.failure({"ijbc", "--data", s.set, "--out", run, "--resume", "--exact"}, "of a run with config/exact false, expected true");
+  s.failure({"ijbc", "--data", s.set, "--out", run, "--resume", "--skip-unreadable"}, "of a run with config/skip_unreadable false");
+  s.failure({"ijbc", "--data", s.set, "--out", run, "--resume", "--detector-score", "off"}, "of a run with config/pooling");
+  EXPECT_EQ(read_file(run + "/run.json"), record) << "a run that is refused takes nothing away";
   s.failure({"ijbc", "--data", s.set, "--resume"}, "--resume goes with --out");
 }
 

@@ -69,6 +69,18 @@ TEST(ToolsPrune, FineTunedStepByStepThenQuantized) {
   EXPECT_LT(s["params_after"], s["params_before"]);
 }
 
+TEST(ToolsPrune, AGrowingRegulariserGrows) {
+  const Teacher t;
+  auto weights = [&](const std::string& growth, const std::string& every) {
+    const Json r =
+        t.prune("g" + growth + every, {"--data", "synthetic:8x4", "--batch", "16", "--sparse", "growing", "--sparse-strength", "0",
+                                       "--sparse-growth", growth, "--sparse-every", every, "--ratio", "0", "--finetune", "none"});
+    return io::load_model(r["model"]).tensors.at("conv1.weight").values();
+  };
+  EXPECT_NE(weights("0", "1"), weights("0.1", "1"));
+  EXPECT_EQ(weights("0", "1"), weights("0.1", "1000")) << "there are fewer steps";
+}
+
 TEST(ToolsPrune, RefusalsSayWhy) {
   const Teacher t;
   const std::string out = t / "r";
@@ -88,6 +100,9 @@ TEST(ToolsPrune, RefusalsSayWhy) {
   refuse({"--finetune", "mse", "--data", "synthetic:3x4", "--prune-embedding"}, "not with --prune-embedding");
   EXPECT_FALSE(std::filesystem::exists(out + "/model.safetensors"));
   EXPECT_EQ(vitrine({"prune", t.file, "--ratio", "1.5"}).code, 2);
+  ASSERT_EQ(vitrine({"quantize", t.file, "--finetune", "none", "--data", "synthetic:8x4", "--out", t / "q"}).code, 0);
+  ASSERT_EQ(vitrine({"pack", t / "q/model.safetensors", t / "packed.safetensors"}).code, 0);
+  expect_failure({"prune", t / "packed.safetensors", "--finetune", "none", "--out", out}, "is packed: prune the float network");
 }
 
 }  // namespace

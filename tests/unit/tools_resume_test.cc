@@ -10,6 +10,7 @@
 #include "nn/io/model_file.h"
 #include "nn/network.h"
 #include "tests/unit/data_testing.h"
+#include "tests/unit/tools_testing.h"
 #include "tools/sha256.h"
 
 namespace vitrine::tools {
@@ -81,7 +82,25 @@ TEST_P(Resume, RefusesACheckpointOfAnotherRun) {
   ASSERT_EQ(wait_for(start(command("run"))), 0);
   auto other = command("run");
   for (const char* word : {"--resume", "--lr", "0.5"}) other.push_back(word);
-  EXPECT_EQ(wait_for(start(other)), 1);
+  const std::string record = read_file(scratch / "run/run.json"), metrics = read_file(scratch / "run/metrics.jsonl");
+  expect_failure(other, "checkpoint.safetensors: of a run with config/lr 0.");
+  EXPECT_EQ(read_file(scratch / "run/run.json"), record) << "a run that is refused takes nothing away";
+  EXPECT_EQ(read_file(scratch / "run/metrics.jsonl"), metrics);
+}
+
+// As if it had been killed behind its last checkpoint, before the model was written.
+TEST_P(Resume, BehindTheLastStepGivesTheSameResult) {
+  auto c = command("done");
+  for (const char* word : {"--json", "-"}) c.push_back(word);
+  const Outcome whole = vitrine(c);
+  ASSERT_EQ(whole.code, 0) << whole.err;
+  const std::string model = sha256_file(scratch / "done/model.safetensors");
+  for (const char* file : {"done/model.safetensors", "done/run.json"}) std::filesystem::remove(scratch / file);
+  c.push_back("--resume");
+  const Outcome again = vitrine(c);
+  ASSERT_EQ(again.code, 0) << again.err;
+  for (const char* key : {"steps", "loss"}) EXPECT_EQ(again.json()[key], whole.json()[key]);
+  EXPECT_EQ(sha256_file(scratch / "done/model.safetensors"), model);
 }
 
 INSTANTIATE_TEST_SUITE_P(, Resume, testing::Values("ekd", "mse", "ekd+ce", "train"), [](auto& info) {

@@ -39,5 +39,47 @@ TEST(Training, ARateOfZeroLeavesTheWeightsAndMovesStatisticsAndRangesAsTrainingD
   }
 }
 
+StepMetrics first_step(const std::string& terms, int64_t ce_images, std::vector<int64_t> labels) {
+  Model teacher = nn::make_model("iresnet18", 1, {.height = 28, .width = 28, .channels = 0.0625, .embedding = 16}),
+        student = quant::quantface(teacher, {6, 6});
+  for (Model* m : {&teacher, &student}) m->info["shrink"] = "4";
+  const data::SyntheticSet rendered(1, 0, 4, 2);
+  std::vector<data::Image> images;
+  for (int64_t i = 0; i < rendered.size(); ++i) images.push_back(rendered.image(i));
+  const data::MemorySet set(images, std::move(labels));
+  Recipe recipe;
+  recipe.objective.terms = terms, recipe.objective.ce_images = ce_images;
+  StepMetrics first;
+  fit(
+      student, &teacher, set,
+      [](int64_t) {
+        return data::Batches{{{0}, {1}, {2}, {3}, {4}, {5}, {6}, {7}}};
+      },
+      recipe, {}, [&](const StepMetrics& m) { first = m; });
+  return first;
+}
+
+TEST(Training, CrossEntropySeesTheFirstImagesOfABatchOnly) {
+  const std::vector<int64_t> labels{0, 0, 1, 1, 2, 2, 3, 3}, others{0, 0, 1, 1, 3, 0, 2, 1};
+  EXPECT_EQ(first_step("ce", 4, labels).ce, first_step("ce", 4, others).ce);
+  EXPECT_NE(first_step("ce", 0, labels).ce, first_step("ce", 0, others).ce);
+  EXPECT_EQ(first_step("ce", 8, labels).ce, first_step("ce", 0, labels).ce);
+}
+
+TEST(Training, PeopleWithoutImagesAreNoClasses) {
+  EXPECT_EQ(first_step("ce", 0, {0, 0, 1, 1, 2, 2, 3, 3}).ce, first_step("ce", 0, {5, 5, 7, 7, 20, 20, 91, 91}).ce);
+}
+
+TEST(Training, EachTermOfASumIsReportedAlone) {
+  const std::vector<int64_t> labels{0, 0, 1, 1, 2, 2, 3, 3};
+  const StepMetrics sum = first_step("ekd+mse+ce", 0, labels), turned = first_step("ce+mse+ekd", 0, labels);
+  EXPECT_EQ(sum.mse, first_step("mse", 0, labels).loss);
+  EXPECT_EQ(sum.mse, first_step("ekd", 0, labels).mse);
+  EXPECT_EQ(sum.ce, first_step("ce", 0, labels).loss);
+  EXPECT_NEAR(sum.loss, first_step("ekd", 0, labels).loss + sum.mse + sum.ce, 1e-6 * sum.loss);
+  EXPECT_EQ(turned.loss, sum.loss) << "the order of names means nothing";
+  EXPECT_TRUE(has_term("ce+ekd", "ekd") && !has_term("ce+ekd", "mse"));
+}
+
 }  // namespace
 }  // namespace vitrine::tools
