@@ -37,8 +37,8 @@ void check_input(const Image& image, const Preprocess& p) {
         "preprocessing: a positive size, a non-zero std and to shrink by 1 to 64 expected, got ", p.width, "x", p.height, ", std ", p.std,
         ", ", p.shrink);
   const int height = image.height / p.shrink, width = image.width / p.shrink;
-  CHECK(height >= p.height && width >= p.width, "image of ", width, "x", height, " is smaller than the network's input of ", p.width, "x",
-        p.height);
+  CHECK(height >= p.height && width >= p.width, "image of ", height, "x", width, " is smaller than the network's input of ", p.height, "x",
+        p.width, " (height x width)");
 }
 
 }  // namespace vitrine::data

@@ -42,6 +42,7 @@ void for_each_line(const std::string& path, const Visit& visit) {
   for (int64_t index = 1; std::getline(in, text); ++index) {
     Line line{path, index, {}};
     std::string_view view = text;
+    if (index == 1 && view.starts_with("\xEF\xBB\xBF")) view.remove_prefix(3);  // a byte order mark
     if (view.ends_with('\r')) view.remove_suffix(1);
     check_text(view, line.where() + ": ");
     for (size_t begin = view.find_first_not_of(kBlank); begin != view.npos;) {

@@ -66,7 +66,8 @@ void Loader::fill(int64_t step, Batch& batch, const std::stop_token& stop) const
       batch.bytes.insert(batch.bytes.end(), image.pixels.begin(), image.pixels.end());
       batch.labels[i] = set_.label(index);
     } catch (const std::exception& error) {
-      throw Error(cat("step ", step, ", ", set_.name(index), ": ", error.what()));
+      const std::string what = error.what(), name = set_.name(index);
+      throw Error(cat("step ", step, ", ", what.find(name) == std::string::npos ? name + ": " : "", what));
     }
   }
 }

@@ -23,14 +23,15 @@ Json align_all(const Options& o) {
   auto landmarks = data::read_landmarks(o.landmarks);
   std::vector<const data::Landmarks::value_type*> faces;
   for (auto& face : landmarks) faces.push_back(&face);
-  for (auto* face : faces) fs::create_directories((fs::path(o.out) / face->first).parent_path());
   Progress progress("align", static_cast<int64_t>(faces.size()));
   std::mutex drawing;
   parallel_chunks(static_cast<int64_t>(faces.size()), [&](int64_t i) {
     auto& [name, points] = *faces[i];
     fs::path to = (fs::path(o.out) / name).replace_extension(o.format);
     try {
-      data::write_image(to, data::align(data::read_image((fs::path(o.images) / name).string()), points, o.size));
+      const data::Image crop = data::align(data::read_image((fs::path(o.images) / name).string()), points, o.size);
+      fs::create_directories(to.parent_path());
+      data::write_image(to, crop);
     } catch (const Error& e) {
       std::string what = e.what();
       throw Error(what.find(name) == std::string::npos ? cat(name, ": ", what) : what);
@@ -44,9 +45,11 @@ Json align_all(const Options& o) {
 
 Command command("align", "five landmarks per face to aligned crops", [](CLI::App& app) -> Action {
   auto o = std::make_shared<Options>();
-  app.add_option("--images", o->images, "folder the landmark file's paths are relative to")->required()->check(CLI::ExistingDirectory);
-  app.add_option("--landmarks", o->landmarks, "lines `path x1 y1 ... x5 y5`, pixels of that image")->required();
-  app.add_option("--out", o->out, "folder to write, same layout")->required();
+  reads(app.add_option("--images", o->images, "folder the landmark file's paths are relative to"))
+      ->required()
+      ->check(CLI::ExistingDirectory);
+  reads(app.add_option("--landmarks", o->landmarks, "lines `path x1 y1 ... x5 y5`, pixels of that image"))->required();
+  fills(app.add_option("--out", o->out, "folder to write, same layout"))->required();
   app.add_option("--size", o->size, "side of the crop, a multiple of 112 or 128")->capture_default_str();
   app.add_option("--format", o->format, "png (exact) or jpg (quality 95)")->check(CLI::IsMember({"png", "jpg"}))->capture_default_str();
   return [o](const Common&) { return align_all(*o); };

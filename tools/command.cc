@@ -1,6 +1,6 @@
 #include "tools/command.h"
 
-#include <fstream>
+#include <filesystem>
 #include <iostream>
 #include <map>
 
@@ -33,9 +33,9 @@ void add_common(CLI::App& app, Common& c) {
       ->capture_default_str();
   app.add_flag("--tuned", c.tuned, "on cuda: cuDNN's algorithms by measurement: faster, but another run may differ in bits");
   app.add_flag("--own-kernels", c.own_kernels, "on cuda: use neither cuDNN nor cuBLAS; the orders of addition are then those of the cpu");
-  app.add_option("--threads", c.threads, "threads, 0: one per core")->check(CLI::NonNegativeNumber)->capture_default_str();
+  app.add_option("--threads", c.threads, "threads, 0: one per core")->check(not_negative)->capture_default_str();
   app.add_option("--seed", c.seed, "seed of everything random")->capture_default_str();
-  app.add_option("--json", c.json, "write the result as JSON to this file, - for standard output");
+  writes(app.add_option("--json", c.json, "write the result as JSON to this file, - for standard output"));
   app.add_flag("--profile", c.profile, "print where the time went, by operator, to standard error");
 }
 
@@ -52,6 +52,22 @@ void prepare(Common& c) {
   mode().libraries = !c.own_kernels;
   if (c.threads > 0) set_threads(c.threads);
   json_on_stdout = c.json == "-";
+}
+
+int failed(const std::string& why) {
+  std::cerr << "vitrine: " << why << "\n";
+  return 1;
+}
+
+// What a full disk or a closed pipe took is an error, too.
+int written() { return std::cout.flush() ? 0 : failed("standard output cannot be written"); }
+
+// The parser would only say that there is none.
+void check_command(int argc, char** argv) {
+  if (argc < 2 || argv[1][0] == '-' || commands().count(argv[1])) return;
+  std::string known;
+  for (auto& [name, entry] : commands()) known += (known.empty() ? "" : ", ") + name;
+  throw CLI::ValidationError(cat("no command '", argv[1], "', expected ", known));
 }
 
 void deliver(const Common& c, const Json& result) {
@@ -87,6 +103,7 @@ int run_command_line(int argc, char** argv) {
   app.require_subcommand(1);
   app.set_version_flag("--version", build_description());
   Common common;
+  forget_options();
   std::map<CLI::App*, Action> actions;
   for (auto& [name, entry] : commands()) {
     CLI::App* sub = app.add_subcommand(name, entry.help);
@@ -94,10 +111,14 @@ int run_command_line(int argc, char** argv) {
     add_common(*sub, common);
   }
   try {
+    check_command(argc, argv);
     app.parse(argc, argv);
+    check_options(*app.get_subcommands().front());
   } catch (const CLI::ParseError& e) {
-    int code = app.exit(e);
-    return code == 0 ? 0 : 2;
+    const int code = app.exit(e);
+    return code == 0 ? written() : 2;
+  } catch (const std::exception& e) {
+    return failed(e.what());
   }
   try {
     prepare(common);
@@ -106,10 +127,11 @@ int run_command_line(int argc, char** argv) {
     if (common.profile) set_profile(&profile);
     deliver(common, actions.at(app.get_subcommands().front())(common));
     if (common.profile) std::cerr << profile_table(profile);
-    return 0;
+    return written();
+  } catch (const std::filesystem::filesystem_error& e) {
+    return failed(cat(e.path1().string(), ": ", e.code().message()));
   } catch (const std::exception& e) {
-    std::cerr << "vitrine: " << e.what() << "\n";
-    return 1;
+    return failed(e.what());
   }
 }
 

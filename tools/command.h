@@ -6,6 +6,7 @@
 #include <string>
 
 #include "engine/core/device.h"
+#include "tools/options.h"
 
 namespace vitrine::tools {
 

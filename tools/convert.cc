@@ -6,6 +6,7 @@
 #include "nn/io/onnx.h"
 #include "nn/network.h"
 #include "tools/command.h"
+#include "tools/inference.h"
 #include "tools/sha256.h"
 
 namespace vitrine::tools {
@@ -32,7 +33,8 @@ Json convert(const Options& o, const Common& c) {
   if (o.bgr) m.info["bgr"] = "1";
   if (!o.crop.empty()) check_crop(m, o.crop);
   m.info.emplace("source", std::filesystem::path(o.in).filename());
-  if (std::filesystem::exists(o.in)) m.info["source_sha256"] = sha256_file(o.in);
+  if (std::filesystem::exists(o.in)) m.info.emplace("source_sha256", sha256_file(o.in));  // of a converted one: the original's
+  if (!o.mean.empty() || !o.std.empty()) preprocess_of(m);                                // Error, where it could not be used
   if (ending == ".onnx")
     io::export_onnx(o.out, m);
   else
@@ -44,10 +46,10 @@ Json convert(const Options& o, const Common& c) {
 
 Command command("convert", "a .pth, .onnx or .safetensors file to .safetensors or .onnx", [](CLI::App& app) -> Action {
   auto o = std::make_shared<Options>();
-  app.add_option("IN", o->in, "a model file or a network's name")->required();
-  app.add_option("OUT", o->out, "file to write, .safetensors or .onnx")->required();
-  app.add_option("--mean", o->mean, "subtracted from each 8-bit pixel")->check(CLI::Number);
-  app.add_option("--std", o->std, "divides what is left")->check(CLI::PositiveNumber);
+  reads(app.add_option("IN", o->in, "a model file or a network's name"))->required();
+  writes(app.add_option("OUT", o->out, "file to write, .safetensors or .onnx"))->required();
+  app.add_option("--mean", o->mean, "subtracted from each 8-bit pixel")->check(not_negative);
+  app.add_option("--std", o->std, "divides what is left")->check(positive);
   app.add_option("--crop", o->crop, "HEIGHTxWIDTH that the network takes, for example 112x96; checked");
   app.add_flag("--bgr", o->bgr, "the network wants blue first");
   return [o](const Common& c) { return convert(*o, c); };

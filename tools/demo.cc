@@ -74,7 +74,9 @@ struct Demo {
         rendered(c.seed, 0, scale.identities, scale.images),
         train(rendered, int64_t{1} << 30),
         adapt(train, first(scale.adapt * scale.images)),
-        benchmarks(c.seed, scale.pairs, scale.subjects) {}
+        benchmarks(c.seed, scale.pairs, scale.subjects) {
+    record.begin();
+  }
   const std::vector<Benchmark>& lists() const { return benchmarks.lists; }
 
   Row measure(const std::string& bits, const std::string& method, const Model& m, int64_t images, uint64_t seed) {
@@ -266,7 +268,7 @@ Json demo(const Options& o, const Common& c) {
 
 Command command("demo", "the whole pipeline on built-in faces", [](CLI::App& app) -> Action {
   auto o = std::make_shared<Options>();
-  app.add_option("--out", o->out, "run directory")->capture_default_str();
+  fills(app.add_option("--out", o->out, "run directory"))->capture_default_str();
   app.add_flag("--quick", o->quick, "a smaller set, within a minute");
   return [o](const Common& c) { return demo(*o, c); };
 });

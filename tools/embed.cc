@@ -43,6 +43,9 @@ std::vector<std::string> expand_paths(const std::vector<std::string>& given) {
 Tensor embed_tensor(const Model& m, const std::string& file) {
   Tensor x = io::read_npy(file);
   CHECK(x.shape().rank() == 4 && x.dtype() == Dtype::f32, file, ": ", str(x.meta()), ": expected f32 N,C,H,W");
+  const data::Preprocess p = preprocess_of(m);
+  CHECK(x.shape()[1] == 3 && x.shape()[2] == p.height && x.shape()[3] == p.width, file, ": ", str(x.meta()), ": expected N,3,", p.height,
+        ",", p.width);
   NoGrad quiet;
   return run(m.graph, m.tensors, {transpose(x.to(device_of(m)), {0, 2, 3, 1})})[0].to(Device::cpu);
 }
@@ -71,11 +74,11 @@ Json embed_command(const Options& o, const Common& c) {
 
 Command command("embed", "embeddings of images, or of a raw tensor, as .npy", [](CLI::App& app) -> Action {
   auto o = std::make_shared<Options>();
-  app.add_option("MODEL", o->model, "a model file or a network's name")->required();
-  app.add_option("IMAGES", o->images, "image files and folders of aligned crops");
-  app.add_option("--out", o->out, "file to write, .npy [N,D] f32")->required();
-  app.add_option("--tensor", o->tensor, "a batch N,C,H,W f32 as .npy, pre-processed already");
-  app.add_option("--names", o->names, "write the images' paths, a line per row");
+  reads(app.add_option("MODEL", o->model, "a model file or a network's name"))->required();
+  reads(app.add_option("IMAGES", o->images, "image files and folders of aligned crops"));
+  writes(app.add_option("--out", o->out, "file to write, .npy [N,D] f32"))->required();
+  reads(app.add_option("--tensor", o->tensor, "a batch N,C,H,W f32 as .npy, pre-processed already"));
+  writes(app.add_option("--names", o->names, "write the images' paths, a line per row"));
   app.add_flag("--flip", o->flip, "add the embedding of the mirrored image");
   app.add_flag("--normalise", o->normalise, "rows of length 1");
   app.add_flag("--exact", o->exact, kExactHelp);

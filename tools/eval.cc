@@ -1,5 +1,6 @@
 // vitrine eval MODEL BENCH...: verification accuracy on pair lists, 1:1 and 1:N on IJB. Embeddings of distinct images are computed once
 // per list.
+#include <algorithm>
 #include <filesystem>
 #include <optional>
 
@@ -130,13 +131,16 @@ class Evaluation {
 
 Json evaluate(const Options& o, const Common& c) {
   CHECK(!o.benchmarks.empty() || !o.bins.empty(), "eval: expected a benchmark, or --bin FILE.bin");
+  const auto takes_list = [](const std::string& name) { return !is_ijb(name) && name.find('=') == std::string::npos; };
+  CHECK(o.pairs.empty() || std::count_if(o.benchmarks.begin(), o.benchmarks.end(), takes_list) == 1,
+        "--pairs: expected exactly one benchmark that is neither NAME=LIST nor IJB");
   CHECK(o.embeddings.empty() || o.benchmarks.size() + o.bins.size() == 1, "--embeddings goes with one benchmark");
-  CHECK(!o.resume || !o.out.empty(), "--resume goes with --out DIR, where the finished shards are");
+  CHECK(!o.resume || !o.out.empty(), "--resume goes with --out DIR, where the finished shards of ijbc and ijbb are");
   return Evaluation(o, c).run();
 }
 
 void add_ijb_options(CLI::App& app, Options& o) {
-  app.add_option("--mirrored", o.ijb.mirrored, "ijbc, ijbb: .npy of the mirrored images, to be added to --embeddings; without, F0");
+  reads(app.add_option("--mirrored", o.ijb.mirrored, "ijbc, ijbb: .npy of the mirrored images, to be added to --embeddings; without, F0"));
   app.add_option("--feature-norm", o.feature_norm,
                  "ijbc, ijbb: keep the features' lengths (N1 of eval_ijbc.py, which ijb_evals.py calls N0) or make them 1, unit (N0 of "
                  "eval_ijbc.py and TFace, which ijb_evals.py calls N1)")
@@ -160,15 +164,16 @@ void add_ijb_options(CLI::App& app, Options& o) {
 
 Command command("eval", "verification accuracy on pair lists; 1:1 and 1:N on IJB", [](CLI::App& app) -> Action {
   auto o = std::make_shared<Options>();
-  app.add_option("MODEL", o->model, "a model file or a network's name (a label only, with --embeddings)")->required();
-  app.add_option("BENCH", o->benchmarks, cat(kBenchmarkHelp, "; ijbc, ijbb (DIR/meta, DIR/loose_crop), synthetic-ijbc"));
-  app.add_option("--bin", o->bins, "InsightFace's .bin: encoded images and pairs in one file; several may be named");
-  app.add_option("--data", o->data, "folder of aligned crops; of ijbc, ijbb: as distributed");
-  app.add_option("--pairs", o->pairs, "pair list, if not where the set has it");
-  app.add_option("--embeddings", o->embeddings,
-                 ".npy [N,D] made elsewhere; rows in the list's order of first appearance, or see --names; of ijbc, ijbb: a row per face");
-  app.add_option("--names", o->names, "a path per row of --embeddings, as the list has it or below --data");
-  app.add_option("--out", o->out, "run directory for run.json and metrics.jsonl");
+  reads(app.add_option("MODEL", o->model, "a model file or a network's name (a label only, with --embeddings)"))->required();
+  reads(app.add_option("BENCH", o->benchmarks, cat(kBenchmarkHelp, "; ijbc, ijbb (DIR/meta, DIR/loose_crop), synthetic-ijbc")));
+  reads(app.add_option("--bin", o->bins, "InsightFace's .bin: encoded images and pairs in one file; several may be named"));
+  reads(app.add_option("--data", o->data, "folder of aligned crops; of ijbc, ijbb: as distributed"));
+  reads(app.add_option("--pairs", o->pairs, "pair list, if not where the set has it"));
+  reads(app.add_option(
+      "--embeddings", o->embeddings,
+      ".npy [N,D] made elsewhere; rows in the list's order of first appearance, or see --names; of ijbc, ijbb: a row per face"));
+  reads(app.add_option("--names", o->names, "a path per row of --embeddings, as the list has it or below --data"));
+  fills(app.add_option("--out", o->out, "run directory for run.json and metrics.jsonl"));
   app.add_flag("--flip,!--no-flip", o->flip, "add the embedding of the mirrored image (F1; F0 without)");
   app.add_flag("--folds-by-class", o->folds_by_class,
                "deal same and different pairs of a .bin out to the folds separately: for files with all same pairs first");

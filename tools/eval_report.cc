@@ -69,7 +69,7 @@ Json model_card(const std::string& file, const Model& m) {
             {"parameters", c.params},
             {"MACs", c.macs},
             {"bytes, float", s.float_bytes},
-            {"bytes, packed", s.packed_bytes},
+            {"bytes, packed", bits == "f32" ? Json("-") : Json(s.packed_bytes)},
             {"input", str(m.graph.values[m.graph.inputs.at(0)].meta)}};
   return card;
 }

@@ -12,27 +12,27 @@ bool is_balanced(const FinetuneOptions& o) { return o.sampler == "balanced" || (
 }  // namespace
 
 void add_options(CLI::App& app, FinetuneOptions& o) {
-  app.add_option("--data", o.data, kDataHelp);
-  app.add_option("--without", o.without, "leave out everybody whom this pair list names: for tests on people no step has seen");
+  reads(app.add_option("--data", o.data, kDataHelp));
+  reads(app.add_option("--without", o.without, "leave out everybody whom this pair list names: for tests on people no step has seen"));
   app.add_option("--finetune", o.terms, "ekd, mse, ce (a classification head), a sum of them, or none")->capture_default_str();
-  app.add_option("--epochs", o.epochs, "passes over the data")->check(CLI::PositiveNumber)->capture_default_str();
-  app.add_option("--batch", o.batch, "images per step")->check(CLI::PositiveNumber)->capture_default_str();
+  app.add_option("--epochs", o.epochs, "passes over the data")->check(positive)->capture_default_str();
+  app.add_option("--batch", o.batch, "images per step")->check(positive)->capture_default_str();
   app.add_option("--lr", o.lr, "learning rate; 0 leaves the weights and re-estimates BatchNorm statistics and ranges")
-      ->check(CLI::NonNegativeNumber)
+      ->check(not_negative)
       ->capture_default_str();
   app.add_option("--schedule", o.schedule, "of the learning rate")->check(CLI::IsMember({"constant", "cosine"}))->capture_default_str();
-  app.add_option("--ce-weight", o.ce_weight, "of the term ce")->check(CLI::NonNegativeNumber)->capture_default_str();
+  app.add_option("--ce-weight", o.ce_weight, "of the term ce")->check(not_negative)->capture_default_str();
   app.add_option("--momentum", o.momentum, "of SGD, Nesterov's form")->check(CLI::Range(0.0, 1.0))->capture_default_str();
-  app.add_option("--weight-decay", o.weight_decay, "of every trainable parameter")->check(CLI::NonNegativeNumber)->capture_default_str();
-  app.add_option("--clip", o.clip, "global gradient norm, 0: none")->check(CLI::NonNegativeNumber)->capture_default_str();
+  app.add_option("--weight-decay", o.weight_decay, "of every trainable parameter")->check(not_negative)->capture_default_str();
+  app.add_option("--clip", o.clip, "global gradient norm, 0: none")->check(not_negative)->capture_default_str();
   app.add_option("--sampler", o.sampler, "balanced (half at random, half identities of 4), shuffled, or auto: balanced for ekd")
       ->check(CLI::IsMember({"auto", "balanced", "shuffled"}))
       ->capture_default_str();
   app.add_option("--fraction", o.fraction, "part of the images to use, chosen by the seed")
       ->check(CLI::Range(0.0, 1.0))
       ->capture_default_str();
-  app.add_option("--batches", o.batches, "replay a recorded batch order: a line per step, i: image i, -i-1: image i mirrored");
-  app.add_option("--checkpoint-every", o.checkpoint_every, "steps")->check(CLI::PositiveNumber)->capture_default_str();
+  reads(app.add_option("--batches", o.batches, "replay a recorded batch order: a line per step, i: image i, -i-1: image i mirrored"));
+  app.add_option("--checkpoint-every", o.checkpoint_every, "steps")->check(positive)->capture_default_str();
   app.add_flag("--exact", o.exact, kExactHelp);
   app.add_flag("--resume", o.resume, "go on from the run directory's checkpoint, to the same bits");
 }

@@ -110,7 +110,14 @@ void draw_axes(std::ostream& out, const Plot& p, const Axis& x, const Axis& y) {
       << "</text><text x='" << x.from << "' y='18' style='font-weight:600;font-size:14px'>" << escape(p.title) << "</text>";
 }
 
-void draw_series(std::ostream& out, const Plot& p, const Series& s, const char* colour, const Axis& x, const Axis& y) {
+// Of series number i; behind the last colour they begin again, dashed.
+struct Ink {
+  const char *colour, *dash;
+  explicit Ink(size_t i) : colour(kColours[i % std::size(kColours)]), dash(i < std::size(kColours) ? "" : " stroke-dasharray='6 3'") {}
+};
+
+void draw_series(std::ostream& out, const Plot& p, const Series& s, const Ink& ink, const Axis& x, const Axis& y) {
+  const char* colour = ink.colour;
   std::string path;
   bool pen_down = false;
   for (size_t i = 0; i < s.x.size(); ++i) {
@@ -120,7 +127,7 @@ void draw_series(std::ostream& out, const Plot& p, const Series& s, const char* 
   if (s.filled && !path.empty())
     out << "<path d='" << path << "L" << number(x.at(s.x.back())) << " " << number(y.from) << "L" << number(x.at(s.x.front())) << " "
         << number(y.from) << "Z' fill='" << colour << "' fill-opacity='.22'/>";
-  if (!s.attached) out << "<path d='" << path << "' fill='none' stroke='" << colour << "' stroke-width='1.8'/>";
+  if (!s.attached) out << "<path d='" << path << "' fill='none' stroke='" << colour << "' stroke-width='1.8'" << ink.dash << "/>";
   for (size_t i = 0; (s.markers || s.attached) && i < s.x.size(); ++i)
     if (drawable(p, s, i))
       out << "<circle cx='" << x.at(s.x[i]) << "' cy='" << y.at(s.y[i]) << "' r='4' fill='" << colour << "'><title>" << escape(s.name)
@@ -197,14 +204,14 @@ void HtmlPage::plot(const Plot& p) {
   for (const Series& s : p.series) {
     CHECK(s.x.size() == s.y.size(), "plot ", p.title, ", ", s.name, ": ", s.x.size(), " x and ", s.y.size(), " y");
     if (s.attached) {
-      draw_series(out, p, s, kColours[(std::max<size_t>(legend, 1) - 1) % std::size(kColours)], x, y);
+      draw_series(out, p, s, Ink(std::max<size_t>(legend, 1) - 1), x, y);
       continue;
     }
-    const char* colour = kColours[legend % std::size(kColours)];
-    draw_series(out, p, s, colour, x, y);
+    const Ink ink(legend);
+    draw_series(out, p, s, ink, x, y);
     const double row = kTop + 10 + 18 * static_cast<double>(legend++);
-    out << "<rect x='" << kWidth - kRight + 14 << "' y='" << row - 8 << "' width='14' height='4' fill='" << colour << "'/><text x='"
-        << kWidth - kRight + 34 << "' y='" << row << "'>" << escape(s.name) << "</text>";
+    out << "<path d='M" << kWidth - kRight + 14 << " " << row - 6 << "h14' stroke='" << ink.colour << "' stroke-width='4'" << ink.dash
+        << "/><text x='" << kWidth - kRight + 34 << "' y='" << row << "'>" << escape(s.name) << "</text>";
   }
   out << "</svg></figure>\n";
   body_ += out.str();

@@ -3,6 +3,7 @@
 
 #include "nn/network.h"
 #include "prune/plan.h"
+#include "quant/lower.h"
 #include "quant/placement.h"
 #include "tools/command.h"
 #include "tools/compare.h"
@@ -69,6 +70,8 @@ Json describe_model(const Model& m, const Options& o, uint64_t seed) {
   int64_t frozen = 0, trainable = 0;
   for (const std::string& name : nn::trainable(m)) trainable += m.tensors.at(name).numel();
   frozen = c.params - trainable;
+  const bool packed = quant::is_packed(m.graph);
+  CHECK(!packed || o.bits.empty(), "--bits: not of a packed model, whose codes have their bits");
   std::string bits = !o.bits.empty() ? o.bits : m.info.count("bits") ? m.info.at("bits") : "w8a8";
   const int64_t weight_bits = quant::parse_bits(bits).weight_bits, state = state_dict_bytes(m.graph);
   const double by_bits = size_by_bits(static_cast<double>(state), weight_bits),
@@ -77,16 +80,17 @@ Json describe_model(const Model& m, const Options& o, uint64_t seed) {
 
   std::ostream& out = say();
   for (auto& [key, value] : m.info)
-    if (!value.empty() && key != "plan") out << std::left << std::setw(14) << key << value << "\n";
+    if (!value.empty() && key != "plan") out << std::left << std::setw(13) << key << " " << value << "\n";
   const Meta& in = m.graph.values[m.graph.inputs.at(0)].meta;
   out << std::setw(14) << "input" << str(in) << "\n"
       << std::setw(14) << "parameters" << c.params << " (" << trainable << " trainable, " << frozen << " frozen)\n"
       << std::setw(14) << "buffers" << c.buffers << "\n"
       << std::setw(14) << "MACs" << c.macs << " per image\n"
       << std::setw(14) << "bytes, f32" << s.float_bytes << "\n"
-      << std::setw(14) << cat("bytes, ", bits) << s.packed_bytes << " packed, with scales and ranges\n"
-      << std::setw(14) << "as papers do" << megabytes(static_cast<double>(state)) << " state_dict; " << bits << ": " << megabytes(by_bits)
-      << " by bits / 32, " << megabytes(by_quantface) << " as QuantFace divides\n";
+      << std::setw(14) << cat("bytes, ", bits) << s.packed_bytes << " packed, with scales and ranges\n";
+  if (!packed)
+    out << std::setw(14) << "as papers do" << megabytes(static_cast<double>(state)) << " state_dict; " << bits << ": " << megabytes(by_bits)
+        << " by bits / 32, " << megabytes(by_quantface) << " as QuantFace divides\n";
   const Json before = print_before(out, m, o, seed);
   if (o.layers && o.before.empty()) print_table(out, c);
 
@@ -96,16 +100,16 @@ Json describe_model(const Model& m, const Options& o, uint64_t seed) {
   Json result{{"model", o.model},     {"info", m.info},  {"params", c.params},           {"trainable", trainable},
               {"buffers", c.buffers}, {"macs", c.macs},  {"bytes_float", s.float_bytes}, {"bytes_packed", s.packed_bytes},
               {"bits", bits},         {"layers", layers}};
-  result["published"] = {{"state_dict", state}, {"by_bits", by_bits}, {"by_quantface", by_quantface}};
+  if (!packed) result["published"] = {{"state_dict", state}, {"by_bits", by_bits}, {"by_quantface", by_quantface}};
   if (!before.empty()) result["pruned"] = before;
   return result;
 }
 
 Command command("info", "architecture, parameters, MACs, bytes, a table of the layers", [](CLI::App& app) -> Action {
   auto o = std::make_shared<Options>();
-  app.add_option("MODEL", o->model, "a model file or a network's name")->required();
+  reads(app.add_option("MODEL", o->model, "a model file or a network's name"))->required();
   app.add_option("--bits", o->bits, "packed size at these bits, for example w6a6");
-  app.add_option("--before", o->before, "of a pruned model: the one it was made from, to be shown beside it");
+  reads(app.add_option("--before", o->before, "of a pruned model: the one it was made from, to be shown beside it"));
   app.add_flag("--layers,!--no-layers", o->layers, "print the table of the layers");
   return [o](const Common& c) { return describe_model(nn::open_model(o->model, c.seed), *o, c.seed); };
 });

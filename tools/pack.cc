@@ -16,6 +16,7 @@ struct Options {
 };
 
 Json pack(const Options& o, const Common& c) {
+  CHECK(std::filesystem::path(o.out).extension() == ".safetensors", o.out, ": expected a name that ends in .safetensors");
   Model quantized = nn::open_model(o.model, c.seed);
   Model packed;
   try {
@@ -39,8 +40,8 @@ Json pack(const Options& o, const Common& c) {
 
 Command command("pack", "the integer model of a quantized one: packed codes, exact integer inference", [](CLI::App& app) -> Action {
   auto o = std::make_shared<Options>();
-  app.add_option("MODEL", o->model, "a model that `vitrine quantize` made, best with --scheme integer")->required();
-  app.add_option("OUT", o->out, "file to write, .safetensors")->required();
+  reads(app.add_option("MODEL", o->model, "a model that `vitrine quantize` made, best with --scheme integer"))->required();
+  writes(app.add_option("OUT", o->out, "file to write, .safetensors"))->required();
   return [o](const Common& c) { return pack(*o, c); };
 });
 

@@ -1,5 +1,6 @@
 #include "tools/progress.h"
 
+#include <sys/ioctl.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -49,9 +50,14 @@ void Progress::draw(const std::string& note) {
   constexpr int kWidth = 24;
   std::string bar(static_cast<size_t>(std::clamp(part, 0.0, 1.0) * kWidth), '#');
   bar.resize(kWidth, '.');
-  std::fprintf(stderr, "%s%s [%s] %lld/%lld %s  %.1f/s  %s %s  %s%s", terminal_ ? "\r" : "", what_.c_str(), bar.c_str(), (long long)done_,
-               (long long)total_, unit_.c_str(), per_second, done_ >= total_ ? "took" : "left",
-               clock_time(done_ >= total_ ? seconds() : left).c_str(), note.c_str(), terminal_ ? "\033[K" : "\n");
+  char text[512];
+  std::snprintf(text, sizeof text, "%s [%s] %lld/%lld %s  %.1f/s  %s %s  %s", what_.c_str(), bar.c_str(), (long long)done_,
+                (long long)total_, unit_.c_str(), per_second, done_ >= total_ ? "took" : "left",
+                clock_time(done_ >= total_ ? seconds() : left).c_str(), note.c_str());
+  winsize window{};
+  if (terminal_ && ioctl(2, TIOCGWINSZ, &window) == 0 && window.ws_col > 1 && window.ws_col < sizeof text)
+    text[window.ws_col - 1] = 0;  // a line that wraps could not be drawn over
+  std::fprintf(stderr, "%s%s%s", terminal_ ? "\r" : "", text, terminal_ ? "\033[K" : "\n");
   std::fflush(stderr);
 }
 

@@ -1,6 +1,7 @@
 // vitrine prune TEACHER: takes channels out of a network and fine-tunes what is left; a run directory with model, plan and report.
 #include <charconv>
 #include <filesystem>
+#include <limits>
 #include <optional>
 
 #include "engine/core/bytes.h"
@@ -79,8 +80,9 @@ class Pruning {
     selection_.layers = prune::parse_layer_ratios(o.layer_ratios);
     for (auto& group : first_.groups) selection_.widths.push_back(static_cast<int64_t>(group.channels.size()));
     const bool looks = o.compensate || o.tune.terms != "none" || !o.sparse.empty() || by_gradient();
-    CHECK(!looks || data_, "--data is needed to fine-tune (--finetune none does not), for --compensate, --sparse, and for --importance ",
-          o.importance);
+    CHECK(!looks || data_,
+          "--data is needed to fine-tune (--finetune none does not), for --compensate, --sparse, and for --importance taylor "
+          "and hessian");
     CHECK(o.steps == 1 || (o.plan.empty() && o.target.empty()), "--steps: neither with --plan nor with --target");
     CHECK(!o.tune.resume || (o.steps == 1 && o.sparse.empty()), "--resume: only where one fine-tuning follows one pruning");
     CHECK(!o.prune_embedding || o.tune.terms.find("mse") == std::string::npos,
@@ -90,7 +92,7 @@ class Pruning {
   Json run() {
     RunRecord record(o_.out, c_);
     write_config(record, o_);
-    record.begin(o_.tune.resume ? checkpoint_step(record) : 0);
+    prepare_run(record, o_.tune.resume);
     if (!o_.sparse.empty()) make_sparse(record);
     Trained trained;
     for (int64_t step = 1; step <= o_.steps; ++step) {
@@ -117,8 +119,10 @@ class Pruning {
 
   // On the device; everything else here is done on the cpu.
   Trained tune(const FinetuneOptions& options, const Recipe& recipe, RunRecord& record) {
+    FinetuneOptions mine = options;
+    if (o_.steps > 1 || !o_.sparse.empty()) mine.checkpoint_every = std::numeric_limits<int64_t>::max();  // nothing could go on from it
     student_ = to(student_, device_of(c_));
-    const Trained t = finetune(student_, to(teacher_, device_of(c_)), data_->set(), options, recipe, c_.seed, record);
+    const Trained t = finetune(student_, to(teacher_, device_of(c_)), data_->set(), mine, recipe, c_.seed, record);
     student_ = to(student_, Device::cpu);
     return t;
   }
@@ -144,7 +148,6 @@ class Pruning {
         if (gradients[i]) gradients[i] = by_name[names[i]].to(gradients[i].device());
     };
     this->tune(tune, r, record);
-    std::filesystem::remove(record.path("checkpoint.safetensors"));
   }
 
   // Of <unit embedding, random signs>, image by image: the means of |g|, or of g^2, which estimate the diagonal of the second derivative of
@@ -232,6 +235,7 @@ class Pruning {
     student_.info["plan"] = prune::print(plan_);
     student_.info["teacher"] = std::filesystem::path(o_.teacher).filename();
     student_.info["finetune"] = o_.tune.terms;
+    record.begin();
     io::save_model(record.path("model.safetensors"), student_);
     save_bytes(record.path("plan.txt"), [&](std::ostream& out) { out << prune::print(plan_); });
     const Count before = count(teacher_.graph), after = count(student_.graph);
@@ -293,37 +297,33 @@ void add_selection_options(CLI::App& app, Options& o) {
   app.add_option("--scope", o.scope, "rank within each group, or over all")
       ->check(CLI::IsMember({"local", "global"}))
       ->capture_default_str();
-  app.add_option("--round-to", o.round_to, "rows that stay: a multiple of this, rounded down")
-      ->check(CLI::PositiveNumber)
-      ->capture_default_str();
+  app.add_option("--round-to", o.round_to, "rows that stay: a multiple of this, rounded down")->check(positive)->capture_default_str();
   app.add_option("--max-ratio", o.max_ratio, "no group loses more")->check(CLI::Range(0.001, 1.0))->capture_default_str();
   app.add_option("--layer-ratios", o.layer_ratios, "exceptions by layer, '*' allowed: conv1=0.5,layer1.*=0");
   app.add_option("--target", o.target, "prune until params=, macs= or bytes= (packed, at --bits) is reached: a number, or 50%");
   app.add_option("--bits", o.bits, "for --target bytes=")->capture_default_str();
-  app.add_option("--steps", o.steps, "reach the ratio in steps, fine-tuning after each")->check(CLI::PositiveNumber)->capture_default_str();
-  app.add_option("--plan", o.plan, "replay a plan instead of ranking: the rows that each layer keeps");
+  app.add_option("--steps", o.steps, "reach the ratio in steps, fine-tuning after each")->check(positive)->capture_default_str();
+  reads(app.add_option("--plan", o.plan, "replay a plan instead of ranking: the rows that each layer keeps"));
   app.add_option("--protect", o.protect, "layers that keep all outputs, '*' allowed; layer:in keeps its inputs")->delimiter(',');
   app.add_flag("--prune-embedding", o.prune_embedding, "the embedding, too, becomes shorter");
   app.add_flag("--whole-groups", o.whole_groups, "grouped convolutions lose groups, instead of all groups becoming narrower");
-  app.add_option("--samples", o.samples, "images for taylor, hessian and --compensate")->check(CLI::PositiveNumber)->capture_default_str();
+  app.add_option("--samples", o.samples, "images for taylor, hessian and --compensate")->check(positive)->capture_default_str();
   app.add_flag("--compensate", o.compensate, "what removed channels gave on average moves into the next BatchNorm's mean or bias");
 }
 
 Command command("prune", "take channels out of a network and fine-tune it towards its teacher", [](CLI::App& app) -> Action {
   auto o = std::make_shared<Options>();
-  app.add_option("TEACHER", o->teacher, "a model file or a network's name")->required();
+  reads(app.add_option("TEACHER", o->teacher, "a model file or a network's name"))->required();
   add_selection_options(app, *o);
   app.add_option("--sparse", o->sparse, "train with this regulariser before pruning")->check(CLI::IsMember(prune::sparsity_names()));
-  app.add_option("--sparse-epochs", o->sparse_epochs, "of that training")->check(CLI::PositiveNumber)->capture_default_str();
-  app.add_option("--sparse-strength", o->sparse_strength, "of that regulariser")->check(CLI::NonNegativeNumber)->capture_default_str();
+  app.add_option("--sparse-epochs", o->sparse_epochs, "of that training")->check(positive)->capture_default_str();
+  app.add_option("--sparse-strength", o->sparse_strength, "of that regulariser")->check(not_negative)->capture_default_str();
   app.add_option("--sparse-growth", o->sparse_growth, "growing: what the weakest channel's strength gains each time")
-      ->check(CLI::NonNegativeNumber)
+      ->check(not_negative)
       ->capture_default_str();
-  app.add_option("--sparse-every", o->sparse_every, "growing: steps from one time to the next")
-      ->check(CLI::PositiveNumber)
-      ->capture_default_str();
+  app.add_option("--sparse-every", o->sparse_every, "growing: steps from one time to the next")->check(positive)->capture_default_str();
   add_options(app, o->tune);
-  app.add_option("--out", o->out, "run directory, default runs/<teacher>-pruned-<finetune>");
+  fills(app.add_option("--out", o->out, "run directory, default runs/<teacher>-pruned-<finetune>"));
   return [o](const Common& c) {
     Options mine = *o;
     if (mine.out.empty()) mine.out = default_directory(mine.teacher, cat("pruned-", mine.tune.terms));

@@ -79,7 +79,7 @@ Json quantize(Options o, const Common& c) {
 
   RunRecord record(o.out, c);
   write_config(record, o);
-  record.begin(o.tune.resume ? checkpoint_step(record) : 0);
+  prepare_run(record, o.tune.resume);
   say() << o.teacher << " -> " << o.bits << ", " << o.tune.terms << " on " << set.size() << " images of " << data::count_identities(set)
         << " identities, run in " << o.out << "\n";
   Trained t = train(student, teacher, set, o, c.seed, record);
@@ -87,6 +87,7 @@ Json quantize(Options o, const Common& c) {
 
   student.info["teacher"] = std::filesystem::path(o.teacher).filename();
   student.info["finetune"] = o.tune.terms;
+  record.begin();
   io::save_model(record.path("model.safetensors"), student);
   record.output("model.safetensors");
   training_report(record, student, cat(o.teacher, " at ", o.bits, ", ", o.tune.terms));
@@ -97,13 +98,14 @@ Json quantize(Options o, const Common& c) {
               {"seconds", t.seconds},
               {"seed", c.seed}};
   record.finish(result);
-  say() << record.path("model.safetensors") << ": " << t.steps << " steps in " << t.seconds << " s, last loss " << t.loss << "\n";
+  say() << record.path("model.safetensors") << ": " << t.steps << " steps in " << t.seconds << " s"
+        << (o.tune.terms == "none" ? "" : cat(", last loss ", t.loss)) << "\n";
   return result;
 }
 
 Command command("quantize", "fake-quantize a network and fine-tune it towards its teacher", [](CLI::App& app) -> Action {
   auto o = std::make_shared<Options>();
-  app.add_option("TEACHER", o->teacher, "a model file or a network's name")->required();
+  reads(app.add_option("TEACHER", o->teacher, "a model file or a network's name"))->required();
   app.add_option("--bits", o->bits, "weights and activations: w<2-16>a<2-16>; 32: float")->capture_default_str();
   app.add_option("--layer-bits", o->layer_bits, "exceptions by layer or range, '*' allowed: conv1=w8a8,layer1.*=w4a8");
   app.add_option("--keep-first-last", o->ends, "leave the first and the last layer at 8 bits or in float")
@@ -120,7 +122,7 @@ Command command("quantize", "fake-quantize a network and fine-tune it towards it
   app.add_option("--weight-range", o->weight_range, "of each output channel: its extremes, or the least squared error")
       ->check(CLI::IsMember({"minmax", "mse"}))
       ->capture_default_str();
-  app.add_option("--freeze-after", o->freeze_after, "steps in which ranges follow")->check(CLI::NonNegativeNumber)->capture_default_str();
+  app.add_option("--freeze-after", o->freeze_after, "steps in which ranges follow")->check(not_negative)->capture_default_str();
   app.add_option("--ste", o->ste, "gradients outside a range pass (identity, as published) or not (clipped)")
       ->check(CLI::IsMember({"identity", "clipped"}))
       ->capture_default_str();
@@ -130,9 +132,9 @@ Command command("quantize", "fake-quantize a network and fine-tune it towards it
   app.add_flag("--bn-reestimate", o->bn_reestimate,
                "BatchNorm's statistics and all ranges anew from the calibration batches, before fine-tuning too");
   app.add_option("--calibration", o->calibration, "batches for --finetune none and --bn-reestimate")
-      ->check(CLI::PositiveNumber)
+      ->check(positive)
       ->capture_default_str();
-  app.add_option("--out", o->out, "run directory, default runs/<teacher>-<bits>-<finetune>");
+  fills(app.add_option("--out", o->out, "run directory, default runs/<teacher>-<bits>-<finetune>"));
   return [o](const Common& c) { return quantize(*o, c); };
 });
 

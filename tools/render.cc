@@ -1,4 +1,4 @@
-// vitrine render SET --out DIR: the built-in sets as files in the official layouts, to look at, or for other programs.
+// vitrine render SET --out DIR: the built-in sets as files that `eval` reads, to look at, or for other programs.
 #include <filesystem>
 
 #include "data/synthetic.h"
@@ -28,16 +28,17 @@ Json render(const Options& o, const Common& c) {
     data::write_images(list.images, o.out);
     data::write_pairs(list, (fs::path(o.out) / "pairs.txt").string());
   }
-  say() << o.out << ": " << o.set << "\n";
+  say() << o.out << ": " << o.set << "; vitrine eval MODEL " << (o.set == "ijbc" ? "ijbc" : cat(o.set, "=", o.out, "/pairs.txt"))
+        << " --data " << o.out << "\n";
   return {{"out", o.out}, {"set", o.set}};
 }
 
-Command command("render", "built-in sets as files in the official layouts", [](CLI::App& app) -> Action {
+Command command("render", "built-in sets as files: crops and a pair list, or IJB-C's lists", [](CLI::App& app) -> Action {
   auto o = std::make_shared<Options>();
   app.add_option("SET", o->set, "lfw, calfw, cplfw, sllfw: crops and pairs.txt; ijbc: loose crops and lists")
       ->required()
       ->check(CLI::IsMember({"lfw", "calfw", "cplfw", "sllfw", "ijbc"}));
-  app.add_option("--out", o->out, "folder to write")->required();
+  fills(app.add_option("--out", o->out, "folder to write"))->required();
   app.add_option("--pairs", o->pairs, "of a pair list, a multiple of 40")->capture_default_str();
   app.add_option("--subjects", o->subjects, "of ijbc")->capture_default_str();
   return [o](const Common& c) { return render(*o, c); };

@@ -139,9 +139,9 @@ Json report(const Options& o) {
 
 Command command("report", "two evaluations side by side, with a paired test", [](CLI::App& app) -> Action {
   auto o = std::make_shared<Options>();
-  app.add_option("A", o->a, "run directory of `vitrine eval --out`")->required();
-  app.add_option("B", o->b, "another")->required();
-  app.add_option("--out", o->out, "page to write")->capture_default_str();
+  reads(app.add_option("A", o->a, "run directory of `vitrine eval --out`"))->required();
+  reads(app.add_option("B", o->b, "another"))->required();
+  writes(app.add_option("--out", o->out, "page to write"))->capture_default_str();
   return [o](const Common&) { return report(*o); };
 });
 

@@ -169,10 +169,11 @@ Command command("reproduce", "the paper's tables: its values, ours, the differen
   app.add_option("TABLE", o->table, "table1 .. table5")
       ->required()
       ->check(CLI::IsMember({"table1", "table2", "table3", "table4", "table5"}));
-  app.add_option("--models", o->models, "folder of iresnet18.safetensors, iresnet18-w6a6.safetensors, ..: see what is listed as missing")
+  reads(app.add_option("--models", o->models,
+                       "folder of iresnet18.safetensors, iresnet18-w6a6.safetensors, ..: see what is listed as missing"))
       ->capture_default_str();
-  app.add_option("--data", o->data, "folder with lfw, calfw, cplfw, sllfw and ijbc below it")->capture_default_str();
-  app.add_option("--out", o->out, "run directory")->capture_default_str();
+  reads(app.add_option("--data", o->data, "folder with lfw, calfw, cplfw, sllfw and ijbc below it"))->capture_default_str();
+  fills(app.add_option("--out", o->out, "run directory"))->capture_default_str();
   auto* small = app.add_flag("--synthetic", o->synthetic, "small networks on rendered faces instead, end to end");
   app.add_flag("--quick", o->quick, "the synthetic table at a size that only shows that everything runs")->needs(small);
   return [o](const Common& c) { return reproduce(*o, c); };

@@ -17,6 +17,7 @@
 namespace vitrine::tools {
 namespace {
 
+constexpr const char* kBuiltIn = "built in";
 std::vector<std::string> command_line;
 
 std::string cpu_model() {
@@ -78,17 +79,26 @@ RunRecord::RunRecord(std::string directory, const Common& common) : directory_(s
   record_["outputs"] = Json::object();
 }
 
-void RunRecord::begin(int64_t keep_steps) {
+RunRecord::~RunRecord() {
+  std::error_code error;  // not empty: it stays
+  if (!metrics_.is_open()) std::filesystem::remove(directory_, error);
+}
+
+void RunRecord::resume_at(int64_t steps) {
+  const std::string log = path("metrics.jsonl");
+  std::ifstream before(log);
+  for (std::string line; static_cast<int64_t>(history_.size()) < steps && std::getline(before, line);) {
+    history_.push_back(Json::parse(line, nullptr, false));
+    CHECK(!history_.back().is_discarded(), log, ":", history_.size(), ": not JSON, expected the metrics of a step");
+  }
+  CHECK(static_cast<int64_t>(history_.size()) == steps, log, ": ", history_.size(), " lines, the checkpoint is of step ", steps);
+}
+
+void RunRecord::begin() {
   if (metrics_.is_open()) return;
   const std::string log = path("metrics.jsonl");
-  if (keep_steps > 0) {
-    std::ifstream before(log);
-    for (std::string line; static_cast<int64_t>(history_.size()) < keep_steps && std::getline(before, line);)
-      history_.push_back(Json::parse(line));
-    CHECK(static_cast<int64_t>(history_.size()) == keep_steps, log, ": ", history_.size(), " lines, the checkpoint is of step ",
-          keep_steps);
-  }
   std::filesystem::remove(path("run.json"));  // an earlier run's record would not describe this one
+  if (history_.empty()) std::filesystem::remove(path(kCheckpoint));
   save_bytes(log, [&](std::ostream& out) {
     for (auto& line : history_) out << line.dump() << "\n";
   });
@@ -100,7 +110,7 @@ std::string RunRecord::path(const std::string& file) const { return (std::filesy
 
 void RunRecord::input(const std::string& name, const std::string& path) {
   bool exists = std::filesystem::exists(path);
-  record_["inputs"][name] = {{"path", path}, {"sha256", exists ? sha256_path(path) : "built in"}};
+  record_["inputs"][name] = {{"path", path}, {"sha256", exists ? sha256_path(path) : kBuiltIn}};
 }
 
 void RunRecord::metrics(const Json& line) {
@@ -112,11 +122,14 @@ void RunRecord::metrics(const Json& line) {
 std::string RunRecord::fingerprint() const {
   Json all{{"seed", record_["seed"]}, {"config", record_["config"]}, {"mode", record_["mode"]}};
   all["device"] = record_["machine"]["device"];
-  for (auto& [name, input] : record_["inputs"].items()) all["inputs"][name] = input["sha256"];
+  for (auto& [name, input] : record_["inputs"].items()) all["inputs"][name] = input["sha256"] == kBuiltIn ? input["path"] : input["sha256"];
   return all.dump();
 }
 
-void RunRecord::output(const std::string& file) { record_["outputs"][file] = sha256_file(path(file)); }
+void RunRecord::output(const std::string& file) {
+  begin();
+  record_["outputs"][file] = sha256_file(path(file));
+}
 
 void RunRecord::finish(const Json& result) {
   begin();

@@ -8,6 +8,8 @@
 
 namespace vitrine::tools {
 
+inline constexpr const char* kCheckpoint = "checkpoint.safetensors";  // of a run directory
+
 std::string build_description();  // version, commit, compiler, configuration
 void set_command_line(int argc, char** argv);
 // runs/<the model's name>-<what>; of a file "model.safetensors", which all runs write, the name of its folder.
@@ -20,9 +22,13 @@ void check_same_run(const std::string& file, const std::string& made_with, const
 class RunRecord {
  public:
   RunRecord(std::string directory, const Common&);  // makes the directory; Error if that fails
-  // From here on the directory is this run's: an earlier record goes, but of its metrics the lines of steps 1 .. keep_steps stay
-  // (resuming). Until then nothing of an earlier run is lost. A second call does nothing; metrics() and finish() call it.
-  void begin(int64_t keep_steps = 0);
+  ~RunRecord();                                     // takes it away again if the run never began and it is empty
+  RunRecord(const RunRecord&) = delete;
+  // An earlier run's metrics of steps 1 .. `steps` are this run's.
+  void resume_at(int64_t steps);
+  // From here on the directory is this run's: an earlier record and checkpoint go. Until then nothing is lost. A second call does nothing;
+  // metrics(), output() and finish() call it.
+  void begin();
   std::string path(const std::string& file) const;
   void input(const std::string& name, const std::string& path);  // a file or folder, hashed
   void config(const std::string& name, Json value) { record_["config"][name] = std::move(value); }

@@ -21,7 +21,6 @@ Sizes sizes_of_packed(const Graph& g) {
 
 Sizes sizes(const Graph& g, int64_t weight_bits) {
   if (quant::is_packed(g)) return sizes_of_packed(g);
-  auto is = [](const GraphNode& n, const char* op) { return std::string(n.op->name) == op; };
   std::map<Id, Id> behind;  // output of fake_quant_weight -> the weight
   std::set<Id> weights;
   int64_t activations = 0, rows = 0, quantizable = 0, floats = 0, params = 0;

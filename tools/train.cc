@@ -62,13 +62,14 @@ Json train(Options o, const Common& c) {
 
   RunRecord record(o.out, c);
   write_config(record, o);
-  record.begin(o.resume ? checkpoint_step(record) : 0);
+  prepare_run(record, o.resume);
   say() << o.arch << ", " << o.loss << " on " << set.size() << " images of " << data::count_identities(set) << " identities, run in "
         << o.out << "\n";
   const Trained t = fit(
       network, nullptr, set,
       [&](int64_t epoch) { return data::shuffled_batches(set.size(), o.batch, c.seed, static_cast<uint64_t>(epoch)); },
       recipe_of(o, c.seed), record, o.checkpoint_every, o.resume);
+  record.begin();
   io::save_model(record.path("model.safetensors"), network);
   record.output("model.safetensors");
   training_report(record, network, cat(o.arch, ", ", o.loss));
@@ -85,13 +86,13 @@ Json train(Options o, const Common& c) {
 
 Command command("train", "a network from scratch", [](CLI::App& app) -> Action {
   auto o = std::make_shared<Options>();
-  app.add_option("--data", o->data, kDataHelp)->required();
+  reads(app.add_option("--data", o->data, kDataHelp))->required();
   app.add_option("--arch", o->arch, "a network's name")->capture_default_str();
   app.add_option("--width", o->width, "multiplies IResNet's channels")->check(CLI::Range(0.01, 4.0))->capture_default_str();
   app.add_option("--side", o->side, "of the network's input; images are averaged down to it")->capture_default_str();
-  app.add_option("--embedding", o->embedding, "numbers, 0: the network's own")->check(CLI::NonNegativeNumber)->capture_default_str();
+  app.add_option("--embedding", o->embedding, "numbers, 0: the network's own")->check(not_negative)->capture_default_str();
   app.add_option("--loss", o->loss, "margin of the head")->check(CLI::IsMember({"arcface", "cosface", "softmax"}))->capture_default_str();
-  app.add_option("--scale", o->scale, "of the head's cosines")->check(CLI::PositiveNumber)->capture_default_str();
+  app.add_option("--scale", o->scale, "of the head's cosines")->check(positive)->capture_default_str();
   app.add_flag("--true-gradient", o->true_gradient, "of the margin, where published code lets all pass");
   app.add_option("--sample-rate", o->sample_rate, "partial FC: share of the classes a step sees")
       ->check(CLI::Range(0.0, 1.0))
@@ -100,18 +101,18 @@ Command command("train", "a network from scratch", [](CLI::App& app) -> Action {
   app.add_option("--schedule", o->schedule, "of the learning rate")
       ->check(CLI::IsMember({"constant", "polynomial", "cosine"}))
       ->capture_default_str();
-  app.add_option("--lr", o->lr, "learning rate")->check(CLI::NonNegativeNumber)->capture_default_str();
-  app.add_option("--warmup", o->warmup, "steps")->check(CLI::NonNegativeNumber)->capture_default_str();
+  app.add_option("--lr", o->lr, "learning rate")->check(not_negative)->capture_default_str();
+  app.add_option("--warmup", o->warmup, "steps")->check(not_negative)->capture_default_str();
   app.add_option("--momentum", o->momentum, "of SGD, Nesterov's form")->check(CLI::Range(0.0, 1.0))->capture_default_str();
-  app.add_option("--weight-decay", o->weight_decay, "of every trainable parameter")->check(CLI::NonNegativeNumber)->capture_default_str();
-  app.add_option("--clip", o->clip, "global gradient norm, 0: none")->check(CLI::NonNegativeNumber)->capture_default_str();
-  app.add_option("--epochs", o->epochs, "passes over the data")->check(CLI::PositiveNumber)->capture_default_str();
-  app.add_option("--batch", o->batch, "images per step")->check(CLI::PositiveNumber)->capture_default_str();
+  app.add_option("--weight-decay", o->weight_decay, "of every trainable parameter")->check(not_negative)->capture_default_str();
+  app.add_option("--clip", o->clip, "global gradient norm, 0: none")->check(not_negative)->capture_default_str();
+  app.add_option("--epochs", o->epochs, "passes over the data")->check(positive)->capture_default_str();
+  app.add_option("--batch", o->batch, "images per step")->check(positive)->capture_default_str();
   app.add_option("--fraction", o->fraction, "part of the images to use")->check(CLI::Range(0.0, 1.0))->capture_default_str();
-  app.add_option("--checkpoint-every", o->checkpoint_every, "steps")->check(CLI::PositiveNumber)->capture_default_str();
+  app.add_option("--checkpoint-every", o->checkpoint_every, "steps")->check(positive)->capture_default_str();
   app.add_flag("--exact", o->exact, kExactHelp);
   app.add_flag("--resume", o->resume, "go on from the run directory's checkpoint, to the same bits");
-  app.add_option("--out", o->out, "run directory, default runs/<arch>-<loss>");
+  fills(app.add_option("--out", o->out, "run directory, default runs/<arch>-<loss>"));
   return [o](const Common& c) { return train(*o, c); };
 });
 

@@ -199,14 +199,23 @@ bool has_term(const std::string& terms, const std::string& term) {
   return std::find(all.begin(), all.end(), term) != all.end();
 }
 
-int64_t checkpoint_step(const RunRecord& record) {
-  const std::string file = record.path("checkpoint.safetensors");
-  if (!std::filesystem::exists(file)) return 0;
+void prepare_run(RunRecord& record, bool resume) {
+  const std::string file = record.path(kCheckpoint);
+  const bool finished = std::filesystem::exists(record.path("run.json"));
+  if (!std::filesystem::exists(file)) {
+    CHECK(!resume || !finished, file, ": missing, and the run is finished: nothing to resume");
+    if (resume) say() << file << ": none yet, beginning with step 1\n";
+    return;
+  }
+  if (!resume) {
+    CHECK(finished, file, ": of a run that is not finished: go on with --resume, or delete it");
+    return;
+  }
   const io::TensorFile checkpoint = io::read_safetensors(file);
   const int64_t step = step_of(checkpoint, file);
   const auto made_with = checkpoint.metadata.find("vitrine.config");
   check_same_run(file, made_with == checkpoint.metadata.end() ? "" : made_with->second, record.fingerprint());
-  return step;
+  record.resume_at(step);
 }
 
 void fit(Model& network, const Model* teacher, const data::Dataset& set, const EpochBatches& epoch_batches, const Recipe& recipe,
@@ -267,7 +276,7 @@ Trained fit(Model& network, const Model* teacher, const data::Dataset& set, cons
     t.steps = last.at("step"), t.loss = last.at("loss");
   }
   Stopwatch watch;
-  fit(network, teacher, set, epoch_batches, recipe, {record.path("checkpoint.safetensors"), record.fingerprint(), checkpoint_every, resume},
+  fit(network, teacher, set, epoch_batches, recipe, {record.path(kCheckpoint), record.fingerprint(), checkpoint_every, resume},
       [&](const StepMetrics& m) {
         t.steps = m.step, t.images += m.images, t.loss = m.loss;
         record.metrics(to_json(m));

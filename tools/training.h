@@ -79,8 +79,8 @@ Trained fit(Model& network, const Model* teacher, const data::Dataset&, const Ep
 
 bool has_term(const std::string& terms, const std::string& term);
 
-// The last step that the checkpoint of this run holds, 0 if there is none. Error if it is another run's.
-int64_t checkpoint_step(const RunRecord&);
+// Before a training in the run's directory: what it resumes, or, if it shall not, that it takes no unfinished run's checkpoint away.
+void prepare_run(RunRecord&, bool resume);
 
 // Ranges of the student's activations from these batches, in evaluation mode; no weight changes.
 void calibrate(Model& student, const data::Dataset&, const data::Batches&, const quant::ObserveAttrs& = {});

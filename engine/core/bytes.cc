@@ -3,6 +3,7 @@
 #include <unistd.h>
 
 #include <bit>
+#include <cerrno>
 #include <cstdio>
 #include <cstring>
 #include <filesystem>
@@ -28,16 +29,21 @@ std::string load_bytes(const std::string& path) {
 }
 
 void save_bytes(const std::string& path, const std::function<void(std::ostream&)>& write) {
-  std::string temporary = cat(path, ".", getpid(), ".tmp");
+  namespace fs = std::filesystem;
+  const auto why = [] { return std::strerror(errno); };
+  std::error_code error;
+  const bool special = fs::exists(path, error) && !fs::is_regular_file(path, error) && !fs::is_directory(path, error);
+  const std::string target = fs::is_symlink(path, error) && !special ? fs::weakly_canonical(path).string() : path;
+  const std::string file = special ? path : cat(target, ".", getpid(), ".tmp");  // devices and pipes are written to, not replaced
   try {
-    std::ofstream out(temporary, std::ios::binary | std::ios::trunc);
-    CHECK(out, temporary, ": cannot be created");
+    std::ofstream out(file, std::ios::binary | std::ios::trunc);
+    CHECK(out, path, ": cannot be created: ", why());
     write(out);
     out.close();
-    CHECK(out, temporary, ": cannot be written (disk full?)");
-    CHECK(std::rename(temporary.c_str(), path.c_str()) == 0, path, ": cannot be replaced");
+    CHECK(out, path, ": cannot be written: ", why());
+    CHECK(special || std::rename(file.c_str(), target.c_str()) == 0, path, ": cannot be replaced: ", why());
   } catch (...) {
-    std::remove(temporary.c_str());
+    if (!special) std::remove(file.c_str());
     throw;
   }
 }

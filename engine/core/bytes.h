@@ -11,7 +11,8 @@ namespace vitrine {
 
 std::string load_bytes(const std::string& path);
 
-// Calls `write` with a stream to a temporary file beside `path`, then renames it: nobody ever sees half a file under the final name.
+// Calls `write` with a stream to a temporary file beside `path`, then renames it: nobody ever sees half a file under the final name. A
+// symbolic link stays one; a device or a pipe is written to. Error with the reason.
 void save_bytes(const std::string& path, const std::function<void(std::ostream&)>& write);
 
 // For messages: a text from a file, cut to a readable length and without control characters, so that an error stays one line.

@@ -65,7 +65,7 @@ TEST(DataImage, LargerImagesAreCroppedAboutTheCentreAndThenMirrored) {
 TEST(DataImage, SmallerImagesAndSenselessPreprocessingAreErrors) {
   std::vector<float> out(112 * 112 * 3);
   EXPECT_EQ(error_of([&] { to_float(gradient(112, 111), {}, out.data()); }),
-            "image of 111x112 is smaller than the network's input of 112x112");
+            "image of 112x111 is smaller than the network's input of 112x112 (height x width)");
   EXPECT_NE(error_of([&] { to_float(gradient(112, 112), {.std = 0}, out.data()); }), "");
   EXPECT_NE(error_of([&] { to_float(gradient(112, 112), {.height = 0}, out.data()); }), "");
 }

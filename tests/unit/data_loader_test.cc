@@ -90,7 +90,7 @@ TEST(DataLoader, TooSmallImagesAndBadRequestsAreErrors) {
   const MemorySet set = small_set(3);
   Loader loader(set, {{{1, false}}}, {.preprocess = {}});
   Batch batch;
-  EXPECT_NE(error_of([&] { loader.next(batch); }).find("step 0, image 1: image of 10x8 is smaller"), std::string::npos);
+  EXPECT_NE(error_of([&] { loader.next(batch); }).find("step 0, image 1: image of 8x10 is smaller"), std::string::npos);
   EXPECT_EQ(error_of([&] { Loader(set, {{{0, false}}, {{3, false}}}); }), "step 1: image 3 of a set of 3");
   EXPECT_NE(error_of([&] { Loader(set, {{{-1, false}}}); }), "");
   EXPECT_NE(error_of([&] { Loader(set, {}, {.workers = 0}); }), "");

@@ -74,6 +74,77 @@ TEST(Tools, BadInputIsOneClearLineAndExitCodeOne) {
   EXPECT_FALSE(std::filesystem::exists(scratch / "m.safetensors"));
 }
 
+TEST(Tools, NumbersThatAreNoneAreWrongUsage) {
+  for (const char* option :
+       {"--width=nan", "--fraction=nan", "--lr=inf", "--seed=-1", "--seed=99999999999999999999", "--batch=0", "--threads=-1"}) {
+    const Outcome o = vitrine({"train", "--data", "synthetic:3x4", option});
+    EXPECT_EQ(o.code, 2) << option;
+  }
+  EXPECT_EQ(vitrine({"inf", "mobilefacenet"}).code, 2);
+}
+
+TEST(Tools, WhatACommandReadsItDoesNotWrite) {
+  const Scratch s;
+  const std::string model = s / "m.safetensors", run = s / "run", image = s / "images/a.png";
+  ASSERT_EQ(vitrine({"train", "--data", "synthetic:4x4", "--side", "28", "--width", "0.0625", "--batch", "8", "--out", run}).code, 0);
+  std::filesystem::copy_file(run + "/model.safetensors", model);
+  const std::string bytes = read_file(model);
+  expect_failure({"info", model, "--json", model}, "m.safetensors: is read as MODEL");
+  expect_failure({"convert", model, s / "./m.safetensors"}, "m.safetensors: is read as IN");
+  expect_failure({"pack", model, model}, "is read as MODEL");
+  expect_failure({"embed", model, "--tensor", model, "--out", model}, "is read as");
+  expect_failure({"embed", model, s.path, "--out", s / "e.npy", "--names", s / "e.npy"}, "is written as --out");
+  expect_failure({"embed", model, s.path, "--out", s / "no/e.npy"}, "no/e.npy: no folder ");
+  expect_failure({"info", model, "--json", run}, "is a folder, expected a file");
+  expect_failure({"report", run, run, "--out", run + "/run.json"}, "run.json: is a file of A");
+  expect_failure({"eval", run + "/model.safetensors", "synthetic-lfw", "--out", run}, "run: holds what is read as MODEL");
+  expect_failure({"quantize", run + "/model.safetensors", "--data", "synthetic:4x4", "--out", run}, "run: holds what is read as TEACHER");
+  expect_failure({"align", "--images", run, "--landmarks", model, "--out", run}, "run: holds what is read as --images");
+  EXPECT_EQ(read_file(model), bytes);
+  EXPECT_EQ(read_file(run + "/model.safetensors"), bytes);
+}
+
+TEST(Tools, ARunThatCannotBeginTakesNothingAway) {
+  const Scratch s;
+  const std::string run = s / "run";
+  auto train = [&](const std::string& out, std::vector<std::string> more) {
+    std::vector<std::string> c{"train", "--data", "synthetic:4x4", "--side", "28", "--width", "0.0625", "--checkpoint-every", "1",
+                               "--out", out};
+    c.insert(c.end(), more.begin(), more.end());
+    return c;
+  };
+  ASSERT_EQ(vitrine(train(run, {"--batch", "8"})).code, 0);
+  const std::string record = read_file(run + "/run.json"), metrics = read_file(run + "/metrics.jsonl");
+  expect_failure(train(run, {"--batch", "9999"}), "no full batch");
+  expect_failure(train(run, {"--batch", "8", "--warmup", "100000"}), "warm");
+  EXPECT_EQ(read_file(run + "/run.json"), record);
+  EXPECT_EQ(read_file(run + "/metrics.jsonl"), metrics);
+  expect_failure(train(s / "new", {"--batch", "9999"}), "no full batch");
+  EXPECT_FALSE(std::filesystem::exists(s / "new"));
+
+  // Of a run that is not finished the checkpoint is not taken either; of a finished one without any there is nothing to resume.
+  std::filesystem::remove(run + "/run.json");
+  expect_failure(train(run, {"--batch", "8"}), "checkpoint.safetensors: of a run that is not finished: go on with --resume");
+  EXPECT_EQ(vitrine(train(run, {"--batch", "8", "--resume"})).code, 0);
+  std::filesystem::remove(run + "/checkpoint.safetensors");
+  expect_failure(train(run, {"--batch", "8", "--resume"}), "checkpoint.safetensors: missing, and the run is finished");
+  EXPECT_EQ(vitrine(train(s / "fresh", {"--batch", "8", "--resume"})).code, 0);
+  auto other = train(s / "fresh", {"--batch", "8", "--resume"});
+  other[2] = "synthetic:5x4";
+  expect_failure(other, "of a run with inputs/data \"synthetic:4x4\", expected \"synthetic:5x4\"");
+}
+
+TEST(Tools, LinksStayLinksAndPipesAreWrittenTo) {
+  const Scratch s;
+  s.write("target.json", "old");
+  std::filesystem::create_symlink("target.json", s / "link.json");
+  ASSERT_EQ(vitrine({"info", "mobilefacenet", "--json", s / "link.json"}).code, 0);
+  EXPECT_TRUE(std::filesystem::is_symlink(s / "link.json"));
+  EXPECT_EQ(Json::parse(read_file(s / "target.json"))["model"], "mobilefacenet");
+  expect_failure({"info", "mobilefacenet", "--json", "/dev/full"}, "/dev/full: cannot be written: No space left on device");
+  EXPECT_TRUE(std::filesystem::is_character_file("/dev/full"));
+}
+
 TEST(Tools, InfoAsJsonHasTheNumbersOfTheContract) {
   const Json info = vitrine({"info", "iresnet18", "--bits", "w6a6", "--json", "-"}).json();
   EXPECT_EQ(info["params"], 24025600);
