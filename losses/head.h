@@ -29,7 +29,7 @@ struct HeadOptions {
   uint64_t seed = 1;       // of the weight, N(0, 0.01^2), and of the samples
 };
 
-// Per step: loss = head(embedding, labels); g = grad(loss (+ others), {..., head.rows()}); head.step(g.back(), recipe).
+// Per step: loss = head(embedding, labels); g = grad(loss (+ others), {..., head.rows()}); head.step(g.back(), recipe, lr).
 // Only the rows of the step's classes are read, decayed, moved and given momentum. The weight stays on the cpu, rows travel.
 class Head {
  public:

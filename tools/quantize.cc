@@ -2,7 +2,6 @@
 #include <filesystem>
 
 #include "engine/graph/rewrite.h"
-#include "nn/io/model_file.h"
 #include "nn/network.h"
 #include "quant/placement.h"
 #include "tools/command.h"
@@ -87,20 +86,7 @@ Json quantize(Options o, const Common& c) {
 
   student.info["teacher"] = std::filesystem::path(o.teacher).filename();
   student.info["finetune"] = o.tune.terms;
-  record.begin();
-  io::save_model(record.path("model.safetensors"), student);
-  record.output("model.safetensors");
-  training_report(record, student, cat(o.teacher, " at ", o.bits, ", ", o.tune.terms));
-  Json result{{"model", record.path("model.safetensors")},
-              {"steps", t.steps},
-              {"loss", t.loss},
-              {"images_per_s", t.rate()},
-              {"seconds", t.seconds},
-              {"seed", c.seed}};
-  record.finish(result);
-  say() << record.path("model.safetensors") << ": " << t.steps << " steps in " << t.seconds << " s"
-        << (o.tune.terms == "none" ? "" : cat(", last loss ", t.loss)) << "\n";
-  return result;
+  return finish_training(record, student, cat(o.teacher, " at ", o.bits, ", ", o.tune.terms), t, c.seed);
 }
 
 Command command("quantize", "fake-quantize a network and fine-tune it towards its teacher", [](CLI::App& app) -> Action {

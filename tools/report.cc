@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <cstdio>
 
+#include "nn/io/model_file.h"
+
 namespace vitrine::tools {
 namespace {
 
@@ -61,13 +63,23 @@ void add_ranges(HtmlPage& page, const Model& m) {
   page.table({"quantizer", "minimum", "maximum"}, rows);
 }
 
-void training_report(RunRecord& record, const Model& m, const std::string& title) {
+Json finish_training(RunRecord& record, const Model& m, const std::string& title, const Trained& t, uint64_t seed) {
+  record.begin();
+  const std::string file = record.path("model.safetensors");
+  io::save_model(file, m);
+  record.output("model.safetensors");
   HtmlPage page(title);
   page.text(cat(build_description(), "; everything needed to repeat this run is in run.json beside this page."));
   add_training_plots(page, record.history());
   add_ranges(page, m);
   page.save(record.path("report.html"));
   record.output("report.html");
+  Json result{{"model", file}, {"steps", t.steps}, {"loss", t.loss}, {"images_per_s", t.rate()}, {"seconds", t.seconds}, {"seed", seed}};
+  record.finish(result);
+  say() << file << ": " << t.steps << " steps in " << t.seconds << " s";
+  if (!record.history().empty()) say() << ", last loss " << t.loss;
+  say() << "\n";
+  return result;
 }
 
 }  // namespace vitrine::tools

@@ -1,10 +1,8 @@
 // vitrine train: a network from scratch, as a classifier of identities with an angular margin.
 #include "data/dataset.h"
-#include "nn/io/model_file.h"
 #include "nn/network.h"
 #include "tools/command.h"
 #include "tools/datasets.h"
-#include "tools/progress.h"
 #include "tools/report.h"
 #include "tools/run_record.h"
 #include "tools/training.h"
@@ -69,19 +67,7 @@ Json train(Options o, const Common& c) {
       network, nullptr, set,
       [&](int64_t epoch) { return data::shuffled_batches(set.size(), o.batch, c.seed, static_cast<uint64_t>(epoch)); },
       recipe_of(o, c.seed), record, o.checkpoint_every, o.resume);
-  record.begin();
-  io::save_model(record.path("model.safetensors"), network);
-  record.output("model.safetensors");
-  training_report(record, network, cat(o.arch, ", ", o.loss));
-  Json result{{"model", record.path("model.safetensors")},
-              {"steps", t.steps},
-              {"loss", t.loss},
-              {"images_per_s", t.rate()},
-              {"seconds", t.seconds},
-              {"seed", c.seed}};
-  record.finish(result);
-  say() << record.path("model.safetensors") << ": " << t.steps << " steps, loss " << t.loss << "\n";
-  return result;
+  return finish_training(record, network, cat(o.arch, ", ", o.loss), t, c.seed);
 }
 
 Command command("train", "a network from scratch", [](CLI::App& app) -> Action {

@@ -5,6 +5,7 @@
 #pragma once
 #include <cstdint>
 #include <string>
+#include <type_traits>
 
 namespace vitrine {
 
@@ -21,30 +22,13 @@ const DtypeInfo& info(Dtype);
 Dtype dtype_named(const std::string& name);  // Error if there is none
 
 template <class T>
-constexpr Dtype dtype_of();
-template <>
-constexpr Dtype dtype_of<float>() {
-  return Dtype::f32;
-}
-template <>
-constexpr Dtype dtype_of<double>() {
-  return Dtype::f64;
-}
-template <>
-constexpr Dtype dtype_of<int64_t>() {
-  return Dtype::i64;
-}
-template <>
-constexpr Dtype dtype_of<int32_t>() {
-  return Dtype::i32;
-}
-template <>
-constexpr Dtype dtype_of<int8_t>() {
-  return Dtype::i8;
-}
-template <>
-constexpr Dtype dtype_of<uint8_t>() {
-  return Dtype::u8;
+constexpr Dtype dtype_of() {
+  if constexpr (std::is_same_v<T, float>) return Dtype::f32;
+  if constexpr (std::is_same_v<T, double>) return Dtype::f64;
+  if constexpr (std::is_same_v<T, int64_t>) return Dtype::i64;
+  if constexpr (std::is_same_v<T, int32_t>) return Dtype::i32;
+  if constexpr (std::is_same_v<T, int8_t>) return Dtype::i8;
+  if constexpr (std::is_same_v<T, uint8_t>) return Dtype::u8;
 }
 
 }  // namespace vitrine

@@ -1,6 +1,7 @@
 #include "quant/ops/qconv2d.h"
 
 #include <algorithm>
+#include <array>
 #include <cstdlib>
 
 #include "engine/cpu/qconv.h"
@@ -17,6 +18,18 @@ void QConv2dAttrs::visit(AttrVisitor& v) {
 
 namespace {
 
+// The floats per output but the scale; null where the layer has none.
+template <class T>
+std::array<std::pair<const T*, const char*>, 7> named_vectors(const QConv2dInputs<T>& i) {
+  return {{{i.gain, "gain"},
+           {i.shift, "shift"},
+           {i.slope, "slope"},
+           {i.post_gain, "post_gain"},
+           {i.post_shift, "post_shift"},
+           {i.second_gain, "second_gain"},
+           {i.second_shift, "second_shift"}}};
+}
+
 // conv2d's own rules; a matrix is a convolution of images of one pixel.
 Shape out_shape(const Shape& x, const Shape& w, Attrs* attrs) {
   if (x.rank() == 2 && w.rank() == 2) return {out_shape({x[0], 1, 1, x[1]}, {w[0], 1, 1, w[1]}, attrs)[0], w[0]};
@@ -31,14 +44,8 @@ Metas infer(const Metas& in, Attrs* attrs) {
   CHECK(code_bits(i.codes->dtype), "weights ", str(*i.codes), ": expected packed codes");
   const Shape y = out_shape(i.x->shape, i.codes->shape, attrs);
   const int64_t o = y.back();
-  for (auto [vector, what] : {std::pair{i.scale, "scale"},
-                              {i.gain, "gain"},
-                              {i.shift, "shift"},
-                              {i.slope, "slope"},
-                              {i.post_gain, "post_gain"},
-                              {i.post_shift, "post_shift"},
-                              {i.second_gain, "second_gain"},
-                              {i.second_shift, "second_shift"}})
+  check_vector(*i.scale, o, Dtype::f32, "scale");
+  for (auto [vector, what] : named_vectors(i))
     if (vector) check_vector(*vector, o, Dtype::f32, what);
   check_vector(*i.zero, o, Dtype::i32, "zero");
   for (auto [range, bits] :
@@ -72,13 +79,7 @@ void verify(const Tensors& in, Attrs* attrs) {
     if (range && *range) grid_of(*range, bits);
   if (*i.scale && *i.zero) verify_weight_zeros(*i.scale, *i.zero);
   if (*i.codes && *i.zero) verify_sums(*i.codes, *i.zero);
-  for (auto [vector, what] : {std::pair{i.gain, "gain"},
-                              {i.shift, "shift"},
-                              {i.slope, "slope"},
-                              {i.post_gain, "post_gain"},
-                              {i.post_shift, "post_shift"},
-                              {i.second_gain, "second_gain"},
-                              {i.second_shift, "second_shift"}})
+  for (auto [vector, what] : named_vectors(i))
     if (vector && *vector) verify_finite(*vector, what);
 }
 
