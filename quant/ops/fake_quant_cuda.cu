@@ -20,46 +20,54 @@ void fake_quant(const Call& c) {
        [=] __device__(int64_t i) { return quantized(x[i], quant_params_of<T>(range[0], range[1], bits)); });
 }
 
-// The squared error of a row in eight chains, added in order: a lane of the warp each, then lane by lane. Every lane gets it.
+// The squared errors of a row for all candidates at once: eight threads each, whose chains are added in order.
 template <class T>
-__device__ double squared_error(const T* w, int64_t n, const QuantParamsOf<T>& p) {
-  double chain = 0, sum = 0;
-  const int lane = threadIdx.x % 32;
-  if (lane < 8)
-    for (int64_t i = lane; i < n; i += 8) {
+__device__ const double* squared_errors(const T* w, int64_t n, int64_t bits, const Candidates& c) {
+  static_assert(cuda::kBlock == 8 * Candidates::kMost);
+  __shared__ double errors[Candidates::kMost];
+  const int k = threadIdx.x / 8, chain = threadIdx.x % 8, first = threadIdx.x % 32 / 8 * 8;
+  double own = 0, sum = 0;
+  if (k < c.count) {
+    const auto [lo, hi] = c.at(k);
+    const QuantParamsOf<T> p = quant_params_of<T>(lo, hi, bits);
+    for (int64_t i = chain; i < n; i += 8) {
       const double d = static_cast<double>(w[i]) - static_cast<double>(quantized(w[i], p));
-      chain += d * d;
+      own += d * d;
     }
-  for (int k = 0; k < 8; ++k) sum += __shfl_sync(0xffffffffu, chain, k);
-  return sum;
+  }
+  for (int lane = 0; lane < 8; ++lane) sum += __shfl_sync(0xffffffffu, own, first + lane);
+  __syncthreads();  // the last candidates' errors may still be read
+  if (chain == 0) errors[k] = sum;
+  __syncthreads();
+  return errors;
 }
 
-// One range per row. A block for each long one.
+// One range per row. A block for each that is long, or whose range is searched.
 template <class T>
-void quantize_long_rows(int64_t rows, int64_t n, const T* all, T* out, int64_t bits) {
+void quantize_by_blocks(int64_t rows, int64_t n, const T* all, T* out, int64_t bits, bool mse) {
   cuda::each_block(rows, [=] __device__(int64_t r) {
     const T* w = all + r * n;
     T low = INFINITY, high = -INFINITY;
     for (int64_t i = threadIdx.x; i < n; i += cuda::kBlock) low = cuda::Least()(low, w[i]), high = cuda::Most()(high, w[i]);
-    const T lo = cuda::block_reduce(low, cuda::Least()), hi = cuda::block_reduce(high, cuda::Most());
+    T lo = cuda::block_reduce(low, cuda::Least()), hi = cuda::block_reduce(high, cuda::Most());
+    if (mse) {
+      const auto cut =
+          shrunken_by(static_cast<float>(lo), static_cast<float>(hi), [=](const Candidates& c) { return squared_errors(w, n, bits, c); });
+      lo = cut.first, hi = cut.second;
+    }
     const QuantParamsOf<T> p = quant_params_of<T>(lo, hi, bits);
     for (int64_t i = threadIdx.x; i < n; i += cuda::kBlock) out[r * n + i] = quantized(w[i], p);
   });
 }
 // A warp for each row.
 template <class T>
-__global__ void weight_kernel(int64_t rows, int64_t n, const T* all, T* out, int64_t bits, bool mse) {
+__global__ void weight_kernel(int64_t rows, int64_t n, const T* all, T* out, int64_t bits) {
   const int lane = threadIdx.x % 32, warps = cuda::kBlock / 32;
   for (int64_t r = int64_t{blockIdx.x} * warps + threadIdx.x / 32; r < rows; r += int64_t{gridDim.x} * warps) {
     const T* w = all + r * n;
     T low = INFINITY, high = -INFINITY;
     for (int64_t i = lane; i < n; i += 32) low = cuda::Least()(low, w[i]), high = cuda::Most()(high, w[i]);
-    T lo = cuda::warp_reduce(low, cuda::Least()), hi = cuda::warp_reduce(high, cuda::Most());
-    if (mse) {
-      const auto cut = shrunken(static_cast<float>(lo), static_cast<float>(hi),
-                                [=](float from, float to) { return squared_error(w, n, quant_params_of<T>(from, to, bits)); });
-      lo = cut.first, hi = cut.second;
-    }
+    const T lo = cuda::warp_reduce(low, cuda::Least()), hi = cuda::warp_reduce(high, cuda::Most());
     const QuantParamsOf<T> p = quant_params_of<T>(lo, hi, bits);
     for (int64_t i = lane; i < n; i += 32) out[r * n + i] = quantized(w[i], p);
   }
@@ -71,9 +79,9 @@ void fake_quant_weight(const Call& c) {
   const int64_t rows = a.per_channel ? c.in[0].shape()[0] : 1, n = rows ? c.in[0].numel() / rows : 0;
   if (n == 0) return;
   constexpr int64_t kLong = 4096;
-  if (!a.mse && n >= kLong) return quantize_long_rows(rows, n, ptr<T>(c.in[0]), ptr<T>(c.out[0]), a.bits);
+  if (a.mse || n >= kLong) return quantize_by_blocks(rows, n, ptr<T>(c.in[0]), ptr<T>(c.out[0]), a.bits, a.mse != 0);
   const auto blocks = static_cast<unsigned>(std::min<int64_t>((rows * 32 + cuda::kBlock - 1) / cuda::kBlock, 65535));
-  LAUNCH((weight_kernel<T>), blocks, cuda::kBlock, rows, n, ptr<T>(c.in[0]), ptr<T>(c.out[0]), a.bits, a.mse != 0);
+  LAUNCH((weight_kernel<T>), blocks, cuda::kBlock, rows, n, ptr<T>(c.in[0]), ptr<T>(c.out[0]), a.bits);
 }
 
 template <class T>
