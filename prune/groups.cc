@@ -13,7 +13,7 @@
 namespace vitrine::prune {
 namespace {
 
-// Ids of all indices met so far, what was tied, and what can not go.
+// Ids of all indices met so far, what was tied, and what cannot go.
 class Ids {
  public:
   explicit Ids(const Graph& g) : g_(g), of_(g.values.size()), made_by_(g.values.size(), "the input") {

@@ -15,7 +15,7 @@ namespace vitrine::prune {
 namespace {
 
 constexpr const char* kHeader = "vitrine plan 1";
-constexpr int64_t kMaxRows = 1 << 20;  // of all layers together: a hostile file can not make us large
+constexpr int64_t kMaxRows = 1 << 20;  // of all layers together: a hostile file cannot make us large
 
 const Member* maker(const Group& group) {
   for (const Member& m : group.members)
@@ -128,7 +128,7 @@ Removed removed_by(const Plan& plan, const Graph& g, const Structure& s) {
   for (size_t c = 0; c < removed.size(); ++c) removed[c] = !removed_by[c].empty();
   for (const Group& group : s.groups) {
     const auto gone = std::count_if(group.channels.begin(), group.channels.end(), [&](int c) { return removed[c]; });
-    CHECK(gone == 0 || group.fixed.empty(), "plan: ", name(g, group), " can not lose channels: ", group.fixed);
+    CHECK(gone == 0 || group.fixed.empty(), "plan: ", name(g, group), " cannot lose channels: ", group.fixed);
     CHECK(gone < static_cast<int64_t>(group.channels.size()), "plan: ", name(g, group), " would lose all channels of a group");
   }
   return removed;
@@ -213,7 +213,7 @@ class Selector {
   }
   std::string why_not(const std::string& pattern) const {
     for (const Group& group : s_.groups)
-      if (matches(pattern, group)) return cat(name(g_, group), " can not lose channels: ", why(group));
+      if (matches(pattern, group)) return cat(name(g_, group), " cannot lose channels: ", why(group));
     return "no layer with weights has this name";
   }
 
@@ -237,7 +237,7 @@ class Selector {
   int64_t keep(const Ranked& r, int64_t wanted) const {
     const auto size = static_cast<int64_t>(r.order.size());
     if (wanted >= size || r.unit == 1) return std::min(wanted, size);
-    CHECK(r.unit < size, name(g_, *r.group), " has ", size, " channels: it can not lose any and keep a multiple of ", o_.round_to,
+    CHECK(r.unit < size, name(g_, *r.group), " has ", size, " channels: it cannot lose any and keep a multiple of ", o_.round_to,
           " rows; protect it or round to less");
     int64_t multiple = std::max(r.unit, wanted / r.unit * r.unit);
     if (multiple < r.least) multiple += r.unit;

@@ -48,7 +48,7 @@ int64_t kept(int64_t channels, double ratio);
 
 // The channels to remove: those with the lowest scores (by channel), of equals the first. Exactly as many as were asked for; what a group
 // may not give by max_ratio, others give in a global ranking. Error if nothing can be pruned, a pattern matches nothing that can, a score
-// is not finite, or a group can not keep a multiple of round_to; it says why.
+// is not finite, or a group cannot keep a multiple of round_to; it says why.
 Removed select(const Graph&, const Structure&, const std::vector<double>& scores, const Selection&);
 
 // The smallest ratio whose network costs at most `target`, by bisection (selection.ratio is ignored). Error if none does.

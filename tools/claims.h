@@ -15,7 +15,7 @@ struct Measured {
   double value = 0;
   std::optional<eval::Interval> interval;  // none where nothing was sampled: parameters, bytes
 };
-using Measurement = std::function<std::optional<Measured>(const PaperRow&, Measure)>;  // nothing where it can not be had
+using Measurement = std::function<std::optional<Measured>(const PaperRow&, Measure)>;  // nothing where it cannot be had
 Measured measured_rate(double rate, const eval::Interval&);                            // in percent
 
 // Prints the table, adds it to the page; the same as JSON, a claim a line.

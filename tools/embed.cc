@@ -1,5 +1,6 @@
 // vitrine embed MODEL IMAGES...: embeddings as .npy.
 #include <algorithm>
+#include <cmath>
 #include <filesystem>
 #include <fstream>
 
@@ -66,6 +67,8 @@ Json embed_command(const Options& o, const Common& c) {
   CHECK(o.tensor.empty() != o.images.empty(), "embed: expected either IMAGES or --tensor FILE.npy");
   Model m = fused(to(nn::open_model(o.model, c.seed), device_of(c)), o.exact ? Fusion::bits : Fusion::free);
   Tensor y = o.tensor.empty() ? embed_images(m, o) : embed_tensor(m, o.tensor);
+  for (int64_t i = 0; i < y.numel(); ++i)
+    CHECK(std::isfinite(y.data<float>()[i]), o.model, ": the embedding of input ", i / y.shape()[1] + 1, " is not finite");
   if (o.normalise) y = l2_normalize(y);
   io::write_npy(o.out, y);
   say() << o.out << ": " << str(y.meta()) << "\n";

@@ -12,7 +12,7 @@ namespace vitrine {
 using Channels = std::vector<int>;
 
 // One node, as its rule sees it. Axes that a rule does not speak of hold no channels: batch, height, width. A rule must ask for (`of`)
-// every axis of its inputs whose channels it understands; the channels of known axes that it leaves unread can not be pruned.
+// every axis of its inputs whose channels it understands; the channels of known axes that it leaves unread cannot be pruned.
 class Ties {
  public:
   Ties(Metas in, Metas out, Attrs* attrs, bool whole) : in(std::move(in)), out(std::move(out)), whole_groups(whole), attrs_(attrs) {}

@@ -111,7 +111,7 @@ class Exporter {
     bool is_output = std::find(g_.outputs.begin(), g_.outputs.end(), id) != g_.outputs.end();
     return names_[id] = unique(is_output ? "output" : cat("v", id));
   }
-  // A computed value in ONNX's order. A flattened image is flattened here in our order, for whoever can not permute its own columns.
+  // A computed value in ONNX's order. A flattened image is flattened here in our order, for whoever cannot permute its own columns.
   std::string computed(Id id) {
     if (auto image = flat_.find(id); image != flat_.end()) {
       std::string nhwc = unique(names_[id] + ".nhwc");

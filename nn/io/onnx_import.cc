@@ -141,7 +141,7 @@ void Importer::flatten(const Operand& o) {
   else
     result(Operand{.id = o.id, .flat = true});
 }
-// The target with its zeros (as before) and its -1 (what is left) filled in; unchanged if they can not be.
+// The target with its zeros (as before) and its -1 (what is left) filled in; unchanged if they cannot be.
 std::vector<int64_t> Importer::resolved(std::vector<int64_t> to, const std::vector<int64_t>& from) {
   const int64_t total = std::accumulate(from.begin(), from.end(), int64_t{1}, std::multiplies<>());
   int64_t known = 1, unknown = -1;

@@ -254,16 +254,16 @@ TEST(PruneSelect, RoundingGoesDownButNotToNone) {
   EXPECT_EQ(width(12, {.ratio = 0, .round_to = 8}), 12) << "what shall not be pruned is not rounded";
   EXPECT_EQ(width(64, {.ratio = 0.5, .round_to = 8, .max_ratio = 0.4}), 40) << "max ratio outranks rounding";
   EXPECT_EQ(error_of([&] { width(8, {.ratio = 0.2, .round_to = 8}); }),
-            "a has 8 channels: it can not lose any and keep a multiple of 8 rows; protect it or round to less");
+            "a has 8 channels: it cannot lose any and keep a multiple of 8 rows; protect it or round to less");
 }
 
-TEST(PruneSelect, RatiosOfLayersAndWhatCanNotBePruned) {
+TEST(PruneSelect, RatiosOfLayersAndWhatCannotBePruned) {
   Selection o{.ratio = 0.5, .layers = parse_layer_ratios("a=0,b=0.75")};
   EXPECT_EQ(choose(kTwo, o).gone, (Gone{{}, {0, 1, 2}}));
   o.layers = parse_layer_ratios("[ab]=0.25");
   EXPECT_EQ(choose(kTwo, o).gone, (Gone{{0}, {0}}));
   o.layers = parse_layer_ratios("out=0.5");
-  EXPECT_EQ(error_of([&] { choose(kTwo, o); }), "layer ratios 'out': out can not lose channels: they are the network's output");
+  EXPECT_EQ(error_of([&] { choose(kTwo, o); }), "layer ratios 'out': out cannot lose channels: they are the network's output");
   o.layers = parse_layer_ratios("c=0.5");
   EXPECT_EQ(error_of([&] { choose(kTwo, o); }), "layer ratios 'c': no layer with weights has this name");
   for (const char* bad : {"a", "=0.5", "a=1", "a=-0.1", "a=x", "a=nan", "a=0.5x", "a=0.5 "})
@@ -335,7 +335,7 @@ TEST(PrunePlan, BadPlansAreRefusedWithAReason) {
   EXPECT_EQ(removal({{{"a.weight", 5, {0}}}}), "plan: a.weight has 4 rows, the plan says 5");
   EXPECT_EQ(removal({{{"a.weight", 4, {0, 1}}, {"b.weight", 4, {1, 2}}}}),
             "plan: row 0 of b.weight is one channel with others: b.weight removes it, a.weight keeps it");
-  EXPECT_EQ(removal({{{"c.weight", 2, {0}}}}), "plan: c can not lose channels: they are the network's output");
+  EXPECT_EQ(removal({{{"c.weight", 2, {0}}}}), "plan: c cannot lose channels: they are the network's output");
 }
 
 // --- mean compensation ----------------------------------------------------------------------------------------------------------------
