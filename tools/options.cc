@@ -43,6 +43,14 @@ void check_number(const CLI::Option& o, const std::string& text) {
   if (bad) throw CLI::ValidationError(o.get_name(), cat("'", text, "', expected a ", type[0] == 'F' ? "finite" : "whole", " number"));
 }
 
+// What commands write into a run directory, whatever lies there.
+bool of_run(const fs::path& file) {
+  const std::string name = file.filename();
+  for (const char* known : {"run.json", "metrics.jsonl", "report.html", "model.safetensors", "plan.txt"})
+    if (name == known) return true;
+  return false;
+}
+
 struct Named {
   std::string option;
   fs::path path;
@@ -53,16 +61,19 @@ void check_file(const Named& out, const std::vector<Named>& inputs) {
   CHECK(fs::is_directory(folder_of(out.path)), out.option, " ", out.path.string(), ": no folder ", folder_of(out.path).string());
   for (const Named& in : inputs) {
     CHECK(!same(in.path, out.path), out.option, " ", out.path.string(), ": is read as ", in.option, ", expected another file");
-    const bool of_input = fs::is_directory(in.path) && fs::exists(out.path) && same(folder_of(out.path), in.path);
+    const bool of_input = fs::is_directory(in.path) && fs::exists(out.path) && same(folder_of(out.path), in.path) && of_run(out.path);
     CHECK(!of_input, out.option, " ", out.path.string(), ": is a file of ", in.option, ", expected another");
   }
 }
 
 void check_folder(const Named& out, const std::vector<Named>& inputs) {
   CHECK(!fs::exists(out.path) || fs::is_directory(out.path), out.option, " ", out.path.string(), ": is a file, expected a folder");
-  for (const Named& in : inputs)
-    CHECK(!same(in.path, out.path) && (!fs::is_regular_file(in.path) || !same(folder_of(in.path), out.path)), out.option, " ",
-          out.path.string(), ": holds what is read as ", in.option, " (", in.path.string(), "), expected another folder");
+  const bool is_run = fs::exists(out.path / "run.json");
+  for (const Named& in : inputs) {
+    const bool inside = fs::is_regular_file(in.path) && same(folder_of(in.path), out.path) && (is_run || of_run(in.path));
+    CHECK(!inside && !same(in.path, out.path), out.option, " ", out.path.string(), ": holds what is read as ", in.option, " (",
+          in.path.string(), "), expected another folder");
+  }
 }
 
 }  // namespace

@@ -97,6 +97,8 @@ TEST(Tools, WhatACommandReadsItDoesNotWrite) {
   expect_failure({"embed", model, s.path, "--out", s / "no/e.npy"}, "no/e.npy: no folder ");
   expect_failure({"info", model, "--json", run}, "is a folder, expected a file");
   expect_failure({"report", run, run, "--out", run + "/run.json"}, "run.json: is a file of A");
+  s.write("images/e.npy", "an earlier result");
+  expect_failure({"embed", model, s / "images", "--out", s / "images/e.npy"}, "no images given");
   expect_failure({"eval", run + "/model.safetensors", "synthetic-lfw", "--out", run}, "run: holds what is read as MODEL");
   expect_failure({"quantize", run + "/model.safetensors", "--data", "synthetic:4x4", "--out", run}, "run: holds what is read as TEACHER");
   expect_failure({"align", "--images", run, "--landmarks", model, "--out", run}, "run: holds what is read as --images");
