@@ -3,6 +3,7 @@
 #include <chrono>
 #include <ctime>
 #include <filesystem>
+#include <utility>
 
 #include "engine/core/bytes.h"
 #include "engine/core/error.h"
@@ -81,7 +82,7 @@ RunRecord::RunRecord(std::string directory, const Common& common) : directory_(s
 
 RunRecord::~RunRecord() {
   std::error_code error;  // not empty: it stays
-  if (!metrics_.is_open()) std::filesystem::remove(directory_, error);
+  if (!begun_) std::filesystem::remove(directory_, error);
 }
 
 void RunRecord::resume_at(int64_t steps) {
@@ -95,7 +96,7 @@ void RunRecord::resume_at(int64_t steps) {
 }
 
 void RunRecord::begin() {
-  if (metrics_.is_open()) return;
+  if (std::exchange(begun_, true)) return;
   const std::string log = path("metrics.jsonl");
   std::filesystem::remove(path("run.json"));  // an earlier run's record would not describe this one
   if (history_.empty()) std::filesystem::remove(path(kCheckpoint));

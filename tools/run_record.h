@@ -43,6 +43,7 @@ class RunRecord {
   std::string directory_;
   Json record_;
   std::ofstream metrics_;
+  bool begun_ = false;
   std::vector<Json> history_;
 };
 
