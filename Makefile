@@ -35,7 +35,8 @@ CXXFLAGS := -std=c++20 -I. -I$(BUILD)/gen -Wall -Wextra -Wno-missing-field-initi
 LDFLAGS := -fopenmp $(FLAGS.$(config))
 LDLIBS := -ljpeg -lpng -lzip -lprotobuf -lpthread $(if $(filter 1,$(CUDA)),-L$(CUDA_HOME)/lib64 -lcudart_static -ldl -lrt)
 # The same law for kernels: nothing is contracted, what is fused says fmaf.
-NVCCFLAGS := -std=c++20 -I. -O3 -fmad=false --extended-lambda --expt-relaxed-constexpr -Xcompiler -ffp-contract=off,-fopenmp,-Wall,-Wno-restrict \
+NVCCFLAGS := -std=c++20 -I. -O3 -fmad=false --extended-lambda --expt-relaxed-constexpr -compress-mode=size \
+             -Xcompiler -ffp-contract=off,-fopenmp,-Wall,-Wno-restrict \
              $(foreach a,$(CUDA_ARCH),-gencode arch=compute_$(a),code=sm_$(a)) \
              -gencode arch=compute_$(lastword $(CUDA_ARCH)),code=compute_$(lastword $(CUDA_ARCH)) -MMD -MP
 CUDA_FLAGS.1 := -isystem $(CUDA_HOME)/include
