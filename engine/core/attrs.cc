@@ -1,9 +1,10 @@
 #include "engine/core/attrs.h"
-#include "engine/core/text.h"
 
 #include <charconv>
 #include <map>
 #include <sstream>
+
+#include "engine/core/text.h"
 
 namespace vitrine {
 namespace {

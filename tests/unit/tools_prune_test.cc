@@ -1,6 +1,7 @@
 // vitrine prune from end to end: the numbers of the contract, plans that replay, targets, quantizing what is left, refusals.
 #include "nn/io/model_file.h"
 #include "nn/network.h"
+#include "tests/cuda.h"
 #include "tests/unit/data_testing.h"
 #include "tests/unit/tools_testing.h"
 
@@ -79,6 +80,20 @@ TEST(ToolsPrune, AGrowingRegulariserGrows) {
   };
   EXPECT_NE(weights("0", "1"), weights("0.1", "1"));
   EXPECT_EQ(weights("0", "1"), weights("0.1", "1000")) << "there are fewer steps";
+}
+
+TEST(CudaPrune, OnADeviceTheModelIsThatOfTheCpu) {
+  VITRINE_NEEDS_CUDA;
+  const Teacher t;
+  auto pruned = [&](const std::string& device) {
+    std::vector<std::string> more{"--data",     "synthetic:4x4", "--batch", "16",  "--sparse", "growing", "--sparse-every", "1", "--exact",
+                                  "--finetune", "ekd",           "--ratio", "0.3", "--device", device};
+    if (device == "cuda") more.push_back("--own-kernels");
+    return io::load_model(t.prune(device, more)["model"]).tensors;
+  };
+  const TensorMap host = pruned("cpu"), device = pruned("cuda");
+  for (auto& [name, tensor] : host) EXPECT_EQ(device.at(name).values(), tensor.values()) << name;
+  EXPECT_NE(read_file(t / "cuda/run.json").find("\"device\": \"cuda"), std::string::npos);
 }
 
 TEST(ToolsPrune, RefusalsSayWhy) {
