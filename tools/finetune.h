@@ -7,8 +7,9 @@ namespace vitrine::tools {
 
 struct FinetuneOptions {
   std::string data, without, terms = "ekd", sampler = "auto", batches, schedule = "constant";
+  std::string ekd_positives = "labels", ekd_form = "rank", ekd_start = "zero";
   int64_t epochs = 1, batch = 64, checkpoint_every = 50;
-  double lr = 0.001, ce_weight = 1, fraction = 1, momentum = 0.9, weight_decay = 5e-4, clip = 5;
+  double lr = 0.001, ce_weight = 1, fraction = 1, momentum = 0.9, weight_decay = 5e-4, clip = 5, dropout = 0, teacher_cosine = 0.4;
   bool resume = false, exact = false;
 };
 

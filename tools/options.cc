@@ -84,6 +84,7 @@ CLI::Option* fills(CLI::Option* option) { return mark(option, Role::folder); }
 
 const CLI::Validator positive = number("a number above 0", [](double v) { return v > 0 && std::isfinite(v); });
 const CLI::Validator not_negative = number("a number from 0", [](double v) { return v >= 0 && std::isfinite(v); });
+const CLI::Validator below_one = number("a number from 0, below 1", [](double v) { return v >= 0 && v < 1; });
 
 void forget_options() { roles().clear(); }
 

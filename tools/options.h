@@ -10,7 +10,7 @@ CLI::Option* reads(CLI::Option*);
 CLI::Option* writes(CLI::Option*);
 CLI::Option* fills(CLI::Option*);
 
-extern const CLI::Validator positive, not_negative;  // numbers
+extern const CLI::Validator positive, not_negative, below_one;  // numbers; the last from 0
 
 void forget_options();                // all marks
 void check_options(const CLI::App&);  // CLI::ValidationError for a number; Error for a path

@@ -13,7 +13,8 @@ namespace {
 struct Options {
   std::string arch = "iresnet18", loss = "cosface", data, out, optimiser = "sgd", schedule = "polynomial";
   int64_t epochs = 20, batch = 128, side = 112, embedding = 0, checkpoint_every = 200, warmup = 0;
-  double width = 1, lr = 0.1, momentum = 0.9, weight_decay = 5e-4, clip = 5, fraction = 1, scale = 64, sample_rate = 1;
+  double width = 1, lr = 0.1, momentum = 0.9, weight_decay = 5e-4, clip = 5, fraction = 1, scale = 64, sample_rate = 1, filter = 0,
+         dropout = 0;
   bool true_gradient = false, resume = false, exact = false;
 };
 
@@ -21,6 +22,7 @@ losses::Margin margin_of(const Options& o) {
   losses::Margin m{.scale = o.scale, .straight = !o.true_gradient};
   if (o.loss == "cosface") m.m2 = 0, m.m3 = 0.4;
   if (o.loss == "softmax") m.m2 = 0;
+  m.filter = o.filter;
   return m;
 }
 
@@ -36,6 +38,7 @@ Recipe recipe_of(const Options& o, uint64_t seed) {
                 .base = o.lr,
                 .warmup = o.warmup};
   r.momentum = o.momentum, r.weight_decay = o.weight_decay, r.clip = o.clip, r.epochs = o.epochs, r.exact = o.exact;
+  r.dropout = o.dropout, r.dropout_seed = seed;
   return r;
 }
 
@@ -45,7 +48,7 @@ void write_config(RunRecord& record, const Options& o) {
   set("loss", o.loss), set("scale", o.scale), set("true_gradient", o.true_gradient), set("sample_rate", o.sample_rate);
   set("optimiser", o.optimiser), set("schedule", o.schedule), set("lr", o.lr), set("warmup", o.warmup), set("momentum", o.momentum);
   set("weight_decay", o.weight_decay), set("clip", o.clip), set("epochs", o.epochs), set("batch", o.batch), set("fraction", o.fraction);
-  set("exact", o.exact);
+  set("exact", o.exact), set("class_filter", o.filter), set("dropout", o.dropout);
   record.input("data", o.data);
 }
 
@@ -83,6 +86,9 @@ Command command("train", "a network from scratch", [](CLI::App& app) -> Action {
   app.add_option("--sample-rate", o->sample_rate, "partial FC: share of the classes a step sees")
       ->check(CLI::Range(0.0, 1.0))
       ->capture_default_str();
+  app.add_option("--class-filter", o->filter, "leaves out other classes nearer than this cosine: perhaps the same person; 0: none")
+      ->check(CLI::Range(0.0, 1.0))
+      ->capture_default_str();
   app.add_option("--optimiser", o->optimiser, "")->check(CLI::IsMember({"sgd", "adamw"}))->capture_default_str();
   app.add_option("--schedule", o->schedule, "of the learning rate")
       ->check(CLI::IsMember({"constant", "polynomial", "cosine"}))
@@ -92,6 +98,7 @@ Command command("train", "a network from scratch", [](CLI::App& app) -> Action {
   app.add_option("--momentum", o->momentum, "of SGD, Nesterov's form")->check(CLI::Range(0.0, 1.0))->capture_default_str();
   app.add_option("--weight-decay", o->weight_decay, "of every trainable parameter")->check(not_negative)->capture_default_str();
   app.add_option("--clip", o->clip, "global gradient norm, 0: none")->check(not_negative)->capture_default_str();
+  app.add_option("--dropout", o->dropout, kDropoutHelp)->check(below_one)->capture_default_str();
   app.add_option("--epochs", o->epochs, "passes over the data")->check(positive)->capture_default_str();
   app.add_option("--batch", o->batch, "images per step")->check(positive)->capture_default_str();
   app.add_option("--fraction", o->fraction, "part of the images to use")->check(CLI::Range(0.0, 1.0))->capture_default_str();

@@ -220,7 +220,13 @@ void prepare_run(RunRecord& record, bool resume) {
 
 void fit(Model& network, const Model* teacher, const data::Dataset& set, const EpochBatches& epoch_batches, const Recipe& recipe,
          const Checkpoint& checkpoint, const AfterStep& after_step) {
-  Graph frozen = with_batch_statistics(network.graph), tracking = quant::with_running_ranges(frozen, recipe.ranges);
+  Graph base = network.graph;
+  if (recipe.dropout > 0) {
+    base = with_dropout(base, recipe.dropout, static_cast<int64_t>(recipe.dropout_seed));
+    CHECK(base.find(kDropoutStep) >= 0, "dropout ", recipe.dropout, ": the network has no matrix behind a flatten");
+    network.tensors[kDropoutStep] = Tensor::zeros({}, Dtype::i64, device_of(network));
+  }
+  Graph frozen = with_batch_statistics(base), tracking = quant::with_running_ranges(frozen, recipe.ranges);
   if (recipe.clipped) frozen = quant::with_clipped_gradients(frozen), tracking = quant::with_clipped_gradients(tracking);
   for (Graph* g : {&frozen, &tracking}) *g = as_trained(*g, device_of(network), recipe.exact);
   auto optimiser = make_optimiser(network, recipe);
@@ -266,6 +272,7 @@ void fit(Model& network, const Model* teacher, const data::Dataset& set, const E
     });
   }
   for (const std::string& name : nn::trainable(network)) network.tensors[name].set_requires_grad(false);
+  network.tensors.erase(kDropoutStep);
 }
 
 Trained fit(Model& network, const Model* teacher, const data::Dataset& set, const EpochBatches& epoch_batches, const Recipe& recipe,

@@ -18,6 +18,8 @@ namespace vitrine::tools {
 
 class RunRecord;
 
+inline constexpr const char* kDropoutHelp = "share of the features before the last matrix that a step drops (IResNet)";
+
 // "ekd", "mse", "ce" (a classification head) or a sum: "ekd+ce".
 struct ObjectiveOptions {
   std::string terms = "ekd";
@@ -35,6 +37,8 @@ struct Recipe {
   int64_t epochs = 1;
   int64_t track_steps = 299;  // ranges follow the activations in steps 1..299, then freeze
   quant::ObserveAttrs ranges = {};
+  double dropout = 0;  // before each matrix behind a flatten
+  uint64_t dropout_seed = 1;
   bool exact = false;                          // every convolution by the direct sum, none by Winograd
   bool clipped = false;                        // no gradient where an activation lies outside its range
   std::function<void(Tensors&)> penalty = {};  // changes the gradients of nn::trainable() before they are used; those may be empty

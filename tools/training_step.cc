@@ -42,9 +42,9 @@ Tensors TrainingStep::gradients(const Tensor& embedding, const Tensor& gradient)
 TrainingStep::Result TrainingStep::forward(const Graph& graph, const Tensor& pixels) {
   const bool again = graph_ == &graph && shape_ == pixels.shape();
   graph_ = &graph, shape_ = pixels.shape();
-  const auto recorded = [&] { return replay_ && recorded_graph_ == &graph && pixels_.shape() == shape_ && layout_ == optimiser_.layout(); };
-  if (!recorded() && may_replay_ && again && refused_ != &graph) record(graph, pixels);
-  replaying_ = recorded();
+  if (!again || layout_ != optimiser_.layout()) drop_recording();  // whose memory serves this step
+  if (!replay_ && may_replay_ && again && refused_ != &graph) record(graph, pixels);
+  replaying_ = replay_ != nullptr;
   if (replaying_) {
     pixels_.assign(pixels);
     replay_->run(0);
@@ -64,21 +64,24 @@ double TrainingStep::backward(const Tensor& gradient) {
   return optimiser_.norm();
 }
 
+void TrainingStep::drop_recording() {
+  last_ = recorded_ = {};  // before their memory is anybody's
+  replay_.reset();
+}
+
 // The step before had this shape, so algorithms are chosen and the optimiser has its state: what is left is the same in every step.
 void TrainingStep::record(const Graph& graph, const Tensor& pixels) {
-  const Device device = pixels.device();
-  recorded_ = {}, replay_.reset();
   try {
-    replay_ = queue_of(device).replay();
+    replay_ = queue_of(pixels.device()).replay();
     pixels_ = pixels.clone();
     replay_->record([&] { recorded_ = compute(graph, pixels_); });
     gradient_ = Tensor::empty(recorded_.embedding.meta());
     if (recorded_.embedding.requires_grad()) replay_->record([&] { optimiser_.queue(gradients(recorded_.embedding, gradient_)); });
-    recorded_graph_ = &graph, layout_ = optimiser_.layout();
+    layout_ = optimiser_.layout();
   } catch (const Error& e) {
     std::fprintf(stderr, "training steps are not replayed: %s\n", e.what());
     refused_ = &graph;
-    recorded_ = {}, replay_.reset();
+    drop_recording();
   }
 }
 

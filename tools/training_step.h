@@ -1,7 +1,7 @@
 // What a device does in a training step but for the loss: the teacher's and the student's forward; the gradient and the optimiser. On a
-// device that can, both halves are recorded once their shapes have been seen, and then replayed (engine/core/queue.h), with the same bits.
-// The loss between them is not: EKD picks its pairs by label and by rank, so its shapes change from batch to batch, and reads thresholds
-// and counts on the host.
+// device that can, both halves are recorded once their shapes have been seen, and then replayed (engine/core/queue.h) until the shapes
+// change, with the same bits. The loss between them is not: EKD picks its pairs by label and by rank, so its shapes change from batch to
+// batch, and reads thresholds and counts on the host.
 #pragma once
 #include <functional>
 #include <memory>
@@ -36,6 +36,7 @@ class TrainingStep {
   Result compute(const Graph&, const Tensor& pixels) const;  // with the student's history
   Tensors gradients(const Tensor& embedding, const Tensor& gradient) const;
   void record(const Graph&, const Tensor& pixels);
+  void drop_recording();
 
   const TensorMap& student_;
   const Model* teacher_;
@@ -43,12 +44,11 @@ class TrainingStep {
   Penalty penalty_;
   bool may_replay_;
   const Graph* refused_ = nullptr;  // which cannot be recorded
-  const Graph* graph_ = nullptr;    // of the last steps, and their shape
+  const Graph* graph_ = nullptr;    // of the last step, and its shape
   Shape shape_;
   Result last_;
   // What is recorded: 0, from pixels_ to recorded_; 1, from gradient_ to the parameters.
   std::unique_ptr<Replay> replay_;
-  const Graph* recorded_graph_ = nullptr;
   Tensor pixels_, gradient_;
   Result recorded_;
   int64_t layout_ = 0;  // of the optimiser

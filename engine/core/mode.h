@@ -7,8 +7,8 @@ namespace vitrine {
 
 struct Mode {
   // Of convolutions and products on a device that has other units: f32 throughout; or their inputs rounded to TF32, or to bf16. Sums are
-  // f32 in each, as are weights, statistics and everything else but what lies between convolutions and BatchNorm in a training step in
-  // bf16.
+  // f32 in each, as are weights, statistics and everything else, but in bf16 what lies between convolutions: with BatchNorm in a training
+  // step; in the inference form (graph/fuse.h) with their weights.
   enum class Precision : uint8_t { f32, tf32, bf16 } precision = Precision::f32;
   bool tuned = false;     // cuDNN's algorithms by measurement rather than by its heuristic: faster, but two runs may choose differently and
                           // then differ in bits

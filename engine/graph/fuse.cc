@@ -9,6 +9,7 @@
 #include "engine/core/parallel.h"
 #include "engine/ops.h"
 #include "engine/ops/batch_norm.h"
+#include "engine/ops/cast.h"
 #include "engine/ops/conv2d_fused.h"
 #include "engine/ops/conv2d_winograd.h"
 #include "engine/ops/reduce.h"
@@ -36,6 +37,28 @@ struct Layer {
   Id out(const Graph& g) const { return g.nodes[last].out[0]; }
 };
 
+// A convolution that cuDNN computes in bf16: a matrix it would, too, but cuBLAS does.
+bool reads_bf16(const Graph& g, const GraphNode* n) { return is(n, "conv2d_fused") && g.values[n->in[0]].meta.shape.product(1, 3) > 1; }
+
+// Rounds once, where they are written, what a device would round at each use: weights, and what convolutions alone read.
+void store_in_bf16(Model& m) {
+  Graph& g = m.graph;
+  const Readers readers(g);
+  const auto takes_as_it_is = [&](const GraphNode* n, Id x) {
+    return reads_bf16(g, n) && n->in[0] == x && std::count(n->in.begin(), n->in.end(), x) == 1 &&
+           !static_cast<FusedConvAttrs&>(*n->attrs).before;
+  };
+  for (GraphNode& n : g.nodes) {
+    if (!reads_bf16(g, &n)) continue;
+    Value &w = g.values[n.in[1]], &y = g.values[n.out[0]];
+    m.tensors[w.name] = converted(m.tensors[w.name], Dtype::bf16), w.meta.dtype = Dtype::bf16;
+    const auto& all = readers.of(n.out[0]);
+    if (!std::all_of(all.begin(), all.end(), [&](const GraphNode* r) { return takes_as_it_is(r, n.out[0]); })) continue;
+    auto a = std::make_shared<FusedConvAttrs>(static_cast<FusedConvAttrs&>(*n.attrs));
+    a->rounded = 1, n.attrs = a, y.meta.dtype = Dtype::bf16;
+  }
+}
+
 class Fuser {
  public:
   Fuser(const Model& m, Fusion fusion, Device target)
@@ -43,6 +66,7 @@ class Fuser {
     winograd_ = on_host_ || mode().precision == Mode::Precision::f32;
     fold_ = fusion == Fusion::free;
     for (const GraphNode& n : from_.nodes) fold_ = fold_ && n.op->surrogate == Surrogate::none;
+    bf16_ = fold_ && !on_host_ && mode().precision == Mode::Precision::bf16;
     taken_.resize(from_.nodes.size());
     layers_.resize(from_.nodes.size());
   }
@@ -65,6 +89,7 @@ class Fuser {
       }
     }
     for (Id id : from_.outputs) out_.graph.outputs.push_back(use(id));
+    if (bf16_) store_in_bf16(out_);
     check(out_);
     return std::move(out_);
   }
@@ -278,7 +303,7 @@ class Fuser {
   const Graph& from_;
   const Model& model_;
   const bool on_host_;
-  bool fold_, winograd_;
+  bool fold_, winograd_, bf16_;
   Tensors known_;                          // by value
   std::vector<int> made_by_;               // by value
   std::vector<std::vector<int>> readers_;  // by value; -1: an output

@@ -8,6 +8,7 @@ namespace vitrine {
 void FusedConvAttrs::visit(AttrVisitor& v) {
   Conv2dAttrs::visit(v);
   v("kh", kh), v("kw", kw), v("winograd", winograd), v("before", before), v("after", after), v("prelu", prelu), v("residual", residual);
+  v("rounded", rounded);
 }
 
 namespace {
@@ -34,15 +35,20 @@ Metas infer_pack(const Metas& in, Attrs* attrs) {
 // The rules of shapes are conv2d's; w is checked against what packing gives for weights [O,kh,kw,C/groups].
 Metas infer(const Metas& in, Attrs* attrs) {
   auto& a = static_cast<FusedConvAttrs&>(*attrs);
-  for (auto [name, v] :
-       {std::pair{"winograd", a.winograd}, {"before", a.before}, {"after", a.after}, {"prelu", a.prelu}, {"residual", a.residual}})
+  for (auto [name, v] : {std::pair{"winograd", a.winograd},
+                         {"before", a.before},
+                         {"after", a.after},
+                         {"prelu", a.prelu},
+                         {"residual", a.residual},
+                         {"rounded", a.rounded}})
     check_flag(name, v);
-  check_float(in, a.inputs());
+  check_float(in, a.inputs(), 2);
   CHECK(in[0].shape.rank() == 4 && in[2].shape.rank() == 1, "x ", in[0].shape, ", shift ", in[2].shape, ": expected N,H,W,C and O");
   const int64_t c = in[0].shape[3], o = in[2].shape[0];
   CHECK(a.groups > 0 && c % a.groups == 0, c, " channels do not divide into ", a.groups, " groups");
-  const Meta w{{o, a.kh, a.kw, c / a.groups}, in[0].dtype};
-  Metas y = op_named("conv2d").infer({in[0], w}, attrs);
+  const Dtype dtype = in[2].dtype;
+  const Meta x{in[0].shape, dtype, in[0].device}, w{{o, a.kh, a.kw, c / a.groups}, dtype};
+  Metas y = op_named("conv2d").infer({x, w}, attrs);
   const bool depthwise = a.groups == c && c == o;
   CHECK(!a.winograd || (a.kh == 3 && a.kw == 3 && a.groups == 1 && a.stride_h * a.stride_w * a.dilation_h * a.dilation_w == 1),
         "Winograd is for 3x3 with stride 1 in one group");
@@ -54,6 +60,7 @@ Metas infer(const Metas& in, Attrs* attrs) {
   for (int64_t k = 0; k < 3 * a.before; ++k) check_channels(in[0], in[i++], "before");
   for (int64_t k = 0; k < 2 * a.after + a.prelu; ++k) check_channels(y[0], in[i++], "after");
   if (a.residual) CHECK(in[i].shape == y[0].shape, "residual ", in[i].shape, ", expected ", y[0].shape);
+  if (a.rounded) y[0].dtype = Dtype::bf16;
   return y;
 }
 

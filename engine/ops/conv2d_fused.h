@@ -5,6 +5,8 @@
 //   after     mean, scale [O]
 //   prelu     slope [O]
 //   residual  [N,OH,OW,O]
+//   rounded   nothing more: y is bf16, rounded to nearest even
+// x and w may be bf16: they are widened, or read as they are by a library in that precision (Mode).
 // w is packed by conv2d_pack, or [O,kh,kw,C/groups] as it is: always if the convolution is depthwise (groups = C = O), and where a library
 // will take it.
 #pragma once
@@ -16,6 +18,7 @@ struct FusedConvAttrs : Conv2dAttrs {
   int64_t kh = 1, kw = 1;
   int64_t winograd = 0;  // 1: sums by F(4x4, 3x3); stride 1, no groups
   int64_t before = 0, after = 0, prelu = 0, residual = 0;
+  int64_t rounded = 0;
   void visit(AttrVisitor&) override;
   size_t inputs() const { return static_cast<size_t>(3 + 3 * before + 2 * after + prelu + residual); }
 };

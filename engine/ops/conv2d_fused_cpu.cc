@@ -1,5 +1,6 @@
 #include "engine/cpu/conv_fused.h"
 #include "engine/cpu/loops.h"
+#include "engine/ops/cast.h"
 #include "engine/ops/conv2d_fused.h"
 
 namespace vitrine {
@@ -37,9 +38,11 @@ cpu::FusedConv<T> arguments(const Call& call, const Tensor& weights) {
   return f;
 }
 
-KernelFor fused("conv2d_fused", Device::cpu, [](const Call& call) {
-  const Tensor weights = packed(call);
-  cpu::by_float(call.out[0].dtype(), [&](auto t) { cpu::conv2d_fused(arguments<decltype(t)>(call, weights)); });
+KernelFor fused("conv2d_fused", Device::cpu, [](const Call& given) {
+  in_one_dtype(given, [](const Call& call) {
+    const Tensor weights = packed(call);
+    cpu::by_float(call.out[0].dtype(), [&](auto t) { cpu::conv2d_fused(arguments<decltype(t)>(call, weights)); });
+  });
 });
 
 KernelFor pack("conv2d_pack", Device::cpu, [](const Call& call) {

@@ -14,13 +14,13 @@ using cuda::each, cuda::fill, cuda::kPanel, cuda::Panels, cuda::ptr;
 template <class T>
 struct Inputs {
   Affine<T> before;
-  Finish<T> finish;
+  Finish<T> finish;  // but for y
   Inputs(const Call& call, const FusedConvAttrs& a) {
     size_t next = 3;
     auto optional = [&](int64_t given) -> const T* { return given ? ptr<T>(call.in[next++]) : nullptr; };
     before.mean = optional(a.before), before.scale = optional(a.before), before.shift = optional(a.before);
     finish.affine.mean = optional(a.after), finish.affine.scale = optional(a.after), finish.affine.shift = ptr<T>(call.in[2]);
-    finish.slope = optional(a.prelu), finish.residual = optional(a.residual), finish.y = ptr<T>(call.out[0]);
+    finish.slope = optional(a.prelu), finish.residual = optional(a.residual);
   }
 };
 
@@ -76,10 +76,8 @@ bool by_cudnn(const Call& call, const FusedConvAttrs& a, const Tensor& x, const 
 template <class T>
 void fused(const Call& call) {
   auto& a = call.as<FusedConvAttrs>();
-  const Inputs<T> in(call, a);
-  if constexpr (std::is_same_v<T, float>)
-    if (mode().precision == Mode::Precision::bf16 && a.before && by_cudnn(call, a, scaled<float, Bf16>(call.in[0], in.before), in.finish))
-      return;
+  Inputs<T> in(call, a);
+  in.finish.y = ptr<T>(call.out[0]);
   const Tensor x = scaled(call.in[0], in.before);
   if (a.winograd) {
     const bool plain = call.in[1].shape()[0] == call.out[0].shape()[3] && call.in[1].shape()[1] == 3;
@@ -87,8 +85,16 @@ void fused(const Call& call) {
                           call.out[0]);
   }
   if constexpr (std::is_same_v<T, float>)
-    if (by_cudnn(call, a, x, in.finish)) return;
+    if (mode().precision != Mode::Precision::bf16 && by_cudnn(call, a, x, in.finish)) return;
   direct(call, a, x, in.finish);
+}
+
+// What cuDNN reads and writes as it is.
+bool in_bf16(const Call& call) {
+  auto& a = call.as<FusedConvAttrs>();
+  if (!mode().libraries || mode().precision != Mode::Precision::bf16 || call.in[2].dtype() != Dtype::f32) return false;
+  const Inputs<float> in(call, a);
+  return by_cudnn(call, a, a.before ? scaled<float, Bf16>(converted(call.in[0], Dtype::f32), in.before) : call.in[0], in.finish);
 }
 
 template <class T>
@@ -109,10 +115,12 @@ void pack(const Call& call) {
   call.out[0].assign(cuda::packed_winograd(w, shape[0], shape[3], false, kPanel));
 }
 
-#define KERNEL(id, op, function) \
-  KernelFor id(op, Device::cuda, [](const Call& c) { by_float(c.out[0].dtype(), [&](auto t) { function<decltype(t)>(c); }); })
-KERNEL(fused_kernel, "conv2d_fused", fused);
-KERNEL(pack_kernel, "conv2d_pack", pack);
+KernelFor fused_kernel("conv2d_fused", Device::cuda, [](const Call& call) {
+  if (in_bf16(call)) return;
+  in_one_dtype(call, [](const Call& c) { by_float(c.out[0].dtype(), [&](auto t) { fused<decltype(t)>(c); }); });
+});
+KernelFor pack_kernel("conv2d_pack", Device::cuda,
+                      [](const Call& c) { by_float(c.out[0].dtype(), [&](auto t) { pack<decltype(t)>(c); }); });
 
 }  // namespace
 }  // namespace vitrine

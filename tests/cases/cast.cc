@@ -1,5 +1,6 @@
 // To bf16 and back, and the operators that read or write it.
 #include "engine/ops.h"
+#include "engine/ops/conv2d_fused.h"
 #include "quant/ops/norm_chain.h"
 #include "tests/case.h"
 
@@ -32,6 +33,29 @@ AddCase reads_one({"conv2d_grad_x", "g in bf16, two groups",
                      return Tensors{m.uniform({2, 5, 4, 4}), m.uniform({4, 3, 3, 3})};
                    },
                    [](In in) { return Tensors{conv2d_grad_x(half(in[0]), in[1], Conv2dAttrs(1, 1, 2), 5, 4)}; }, 1 << 17, false});
+
+// The inference form: x and weights in bf16 or not, y in bf16 or not, all that it may take over.
+Case fused_conv(const char* label, bool half_in, bool rounded, bool everything) {
+  FusedConvAttrs a;
+  static_cast<Conv2dAttrs&>(a) = Conv2dAttrs(1, 1);
+  a.kh = a.kw = 3, a.rounded = rounded, a.before = a.prelu = a.residual = everything;
+  return {"conv2d_fused",
+          label,
+          [](Maker& m) {
+            return Tensors{m.uniform({2, 5, 4, 3}),  m.uniform({4, 3, 3, 3}), m.uniform({4}), m.uniform({3}),
+                           m.uniform({3}, 0.5, 1.5), m.uniform({3}),          m.uniform({4}), m.uniform({2, 5, 4, 4})};
+          },
+          [=](In in) {
+            Tensors all(in.begin(), in.begin() + static_cast<std::ptrdiff_t>(a.inputs()));
+            if (half_in) all[0] = half(all[0]), all[1] = half(all[1]);
+            return Tensors{conv2d_fused(all, a)};
+          },
+          rounded ? 1 << 17 : 64,
+          false};
+}
+AddCase fused_reads(fused_conv("x and weights in bf16", true, false, true));
+AddCase fused_writes(fused_conv("y in bf16", false, true, true));
+AddCase fused_both(fused_conv("all in bf16", true, true, false));
 
 // x as it is and in bf16, y as it is and in bf16; and the gradients.
 Tensors norm_inputs(Maker& m) {

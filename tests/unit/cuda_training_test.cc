@@ -85,6 +85,41 @@ TEST(CudaNetwork, AStepInBf16HasTheBitsOfTheCpuAndKeepsLess) {
   EXPECT_LT(bf16, f32);
 }
 
+// What only convolutions read, and their weights, are rounded once, where they are written: the teacher of a step in bf16.
+TEST(CudaNetwork, TheInferenceFormInBf16HasTheBitsOfTheCpuAndRoundsBetweenConvolutions) {
+  VITRINE_NEEDS_CUDA;
+  OwnKernels own;
+  NoGrad quiet;
+  for (const bool residual : {true, false}) {
+    const char* network = residual ? "iresnet18" : "mobilefacenet";
+    const Model model = nn::make_model(network, 1, {32, 32, residual ? 0.125 : 1, 16});
+    const auto fused_as = [&](Mode::Precision p) {
+      mode().precision = p;
+      const Model f = fused(to(model, Device::cuda));
+      mode().precision = Mode::Precision::f32;
+      return f;
+    };
+    const Model wide = fused_as(Mode::Precision::tf32), half = fused_as(Mode::Precision::bf16);
+    const auto count = [](const Model& m, bool outputs) {
+      return std::count_if(m.graph.nodes.begin(), m.graph.nodes.end(), [&](const GraphNode& n) {
+        return is(n, "conv2d_fused") && m.graph.values[outputs ? n.out[0] : n.in[1]].meta.dtype == Dtype::bf16;
+      });
+    };
+    EXPECT_EQ(count(wide, false) + count(wide, true), 0);
+    EXPECT_EQ(count(half, false), residual ? 21 : 49) << network << ": all but the matrix";
+    EXPECT_EQ(count(half, true), residual ? 8 : 36)
+        << network << ": the first of each block's two; all but the 12 that are added to and the last two";
+    if (!residual) continue;
+    const auto embed = [&](const Model& m, Device where) { return run(m.graph, to(m, where).tensors, {pixels().to(where)})[0].values(); };
+    const auto got = embed(half, Device::cuda), full = embed(wide, Device::cuda);
+    EXPECT_EQ(got, embed(half, Device::cpu)) << network;
+    EXPECT_NE(got, full);
+    double dot = 0, a = 0, b = 0;
+    for (size_t i = 0; i < got.size(); ++i) dot += got[i] * full[i], a += got[i] * got[i], b += full[i] * full[i];
+    EXPECT_GT(dot / std::sqrt(a * b), 0.999) << network;
+  }
+}
+
 TEST(CudaNetwork, TheInferenceFormOfAStudentHasTheBitsOfTheCpu) {
   VITRINE_NEEDS_CUDA;
   OwnKernels own;
@@ -140,8 +175,8 @@ struct Trained {
   TensorMap tensors;
   std::vector<tools::StepMetrics> steps;
 };
-// Four steps in which ranges follow, then five: the eighth has a batch of its own size.
-Trained nine_steps(tools::Recipe recipe) {
+// Four steps in which ranges follow, then six: the eighth has a batch of its own size.
+Trained ten_steps(tools::Recipe recipe) {
   Model teacher = to(smallest(), Device::cuda), student = student_of(teacher);
   auto set = images(4);
   recipe.track_steps = 4, recipe.exact = true;
@@ -149,7 +184,7 @@ Trained nine_steps(tools::Recipe recipe) {
   tools::fit(
       student, &teacher, set,
       [](int64_t) {
-        data::Batches all(9, {{0}, {1, true}, {2}, {3}});
+        data::Batches all(10, {{0}, {1, true}, {2}, {3}});
         all[2] = {{3}, {1}, {0}, {2, true}}, all[7] = {{0}, {3}};
         return all;
       },
@@ -159,9 +194,9 @@ Trained nine_steps(tools::Recipe recipe) {
 }
 
 void expect_replays(tools::Recipe recipe, const std::vector<bool>& which) {
-  const Trained replayed = nine_steps(recipe);
+  const Trained replayed = ten_steps(recipe);
   recipe.replay = false;
-  const Trained eager = nine_steps(recipe);
+  const Trained eager = ten_steps(recipe);
   expect_same(replayed.tensors, eager.tensors);
   for (size_t i = 0; i < which.size(); ++i) {
     EXPECT_EQ(replayed.steps[i].replayed, which[i]) << "step " << i + 1;
@@ -170,8 +205,9 @@ void expect_replays(tools::Recipe recipe, const std::vector<bool>& which) {
   }
 }
 
-// A step is recorded where the one before had its graph and shape: nothing in between needs the host, or the bits would differ.
-const std::vector<bool> kReplayed = {false, true, true, true, false, true, true, false, true};
+// A step is recorded where the one before had its graph and shape: nothing in between needs the host, or the bits would differ. One of
+// another shape gets the recording's memory, so the ninth is not replayed.
+const std::vector<bool> kReplayed = {false, true, true, true, false, true, true, false, false, true};
 
 TEST(CudaReplay, StepsOfEkdHaveTheBitsOfStepsThatAreNotReplayed) {
   VITRINE_NEEDS_CUDA;
@@ -187,11 +223,19 @@ TEST(CudaReplay, SoHaveThoseOfAdamWWithAHead) {
   expect_replays(recipe, kReplayed);
 }
 
+// Its step counts on in the recording.
+TEST(CudaReplay, SoHaveStepsWithDropout) {
+  VITRINE_NEEDS_CUDA;
+  tools::Recipe recipe;
+  recipe.objective.terms = "mse", recipe.dropout = 0.4;
+  expect_replays(recipe, kReplayed);
+}
+
 TEST(CudaReplay, AStepThatReadsOnTheHostIsNotReplayed) {
   VITRINE_NEEDS_CUDA;
   tools::Recipe recipe;
   recipe.penalty = [](Tensors& g) { g[0].values(); };
-  expect_replays(recipe, std::vector<bool>(9, false));
+  expect_replays(recipe, std::vector<bool>(10, false));
 }
 
 // ---- optimisers ------------------------------------------------------------------------------------------------------------------------

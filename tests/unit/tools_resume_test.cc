@@ -48,8 +48,8 @@ class Resume : public testing::TestWithParam<const char*> {
     if (distil)
       c = {"quantize", scratch / "teacher.safetensors", "--bits", "w4a4", "--finetune", GetParam(), "--batch", "16", "--freeze-after", "9"};
     else
-      c = {"train",       "--arch", "iresnet18", "--width", "0.0625",        "--side", "28",
-           "--embedding", "16",     "--batch",   "16",      "--sample-rate", "0.5"};
+      c = {"train", "--arch",  "iresnet18", "--width",       "0.0625", "--side",    "28", "--embedding",
+           "16",    "--batch", "16",        "--sample-rate", "0.5",    "--dropout", "0.3"};
     for (const char* word : {"--data", "synthetic:12x8", "--epochs", "3", "--checkpoint-every", "2", "--threads", "1", "--out"})
       c.push_back(word);
     c.push_back(scratch / out);

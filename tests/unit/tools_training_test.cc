@@ -6,6 +6,7 @@
 #include "data/synthetic.h"
 #include "nn/network.h"
 #include "quant/placement.h"
+#include "tools/finetune.h"
 
 namespace vitrine::tools {
 namespace {
@@ -39,7 +40,9 @@ TEST(Training, ARateOfZeroLeavesTheWeightsAndMovesStatisticsAndRangesAsTrainingD
   }
 }
 
-StepMetrics first_step(const std::string& terms, int64_t ce_images, std::vector<int64_t> labels) {
+const data::Batches kEight = {{{0}, {1}, {2}, {3}, {4}, {5}, {6}, {7}}};
+
+StepMetrics first_step(const Recipe& recipe, std::vector<int64_t> labels, const data::Batches& batches = kEight) {
   Model teacher = nn::make_model("iresnet18", 1, {.height = 28, .width = 28, .channels = 0.0625, .embedding = 16}),
         student = quant::quantface(teacher, {6, 6});
   for (Model* m : {&teacher, &student}) m->info["shrink"] = "4";
@@ -47,16 +50,15 @@ StepMetrics first_step(const std::string& terms, int64_t ce_images, std::vector<
   std::vector<data::Image> images;
   for (int64_t i = 0; i < rendered.size(); ++i) images.push_back(rendered.image(i));
   const data::MemorySet set(images, std::move(labels));
+  std::optional<StepMetrics> first;
+  fit(
+      student, &teacher, set, [&](int64_t) { return batches; }, recipe, {}, [&](const StepMetrics& m) { first = first.value_or(m); });
+  return *first;
+}
+StepMetrics first_step(const std::string& terms, int64_t ce_images, std::vector<int64_t> labels) {
   Recipe recipe;
   recipe.objective.terms = terms, recipe.objective.ce_images = ce_images;
-  StepMetrics first;
-  fit(
-      student, &teacher, set,
-      [](int64_t) {
-        return data::Batches{{{0}, {1}, {2}, {3}, {4}, {5}, {6}, {7}}};
-      },
-      recipe, {}, [&](const StepMetrics& m) { first = m; });
-  return first;
+  return first_step(recipe, std::move(labels));
 }
 
 TEST(Training, CrossEntropySeesTheFirstImagesOfABatchOnly) {
@@ -64,6 +66,62 @@ TEST(Training, CrossEntropySeesTheFirstImagesOfABatchOnly) {
   EXPECT_EQ(first_step("ce", 4, labels).ce, first_step("ce", 4, others).ce);
   EXPECT_NE(first_step("ce", 0, labels).ce, first_step("ce", 0, others).ce);
   EXPECT_EQ(first_step("ce", 8, labels).ce, first_step("ce", 0, labels).ce);
+}
+
+// Positives of three kinds, by the options of the command line.
+TEST(Training, EkdByViewsOrByTheTeacherReadsNoLabel) {
+  const std::vector<int64_t> labels{0, 0, 1, 1, 2, 2, 3, 3}, nobody(8, 0);
+  const data::MemorySet set(std::vector<data::Image>(8, data::Image(112, 112)), labels);
+  const auto step = [&](FinetuneOptions o, const std::vector<int64_t>& l) {
+    o.batch = 8;
+    return first_step(recipe_of(o, 1), l, o.ekd_positives == "views" ? draw(o, set, 1, 0) : kEight);
+  };
+  const FinetuneOptions views{.ekd_positives = "views"}, teacher{.ekd_positives = "teacher"};
+  EXPECT_EQ(step(views, labels).positives, 4) << "four images and their mirror images";
+  EXPECT_EQ(step(views, labels).loss, step(views, nobody).loss);
+  EXPECT_EQ(step(teacher, labels).loss, step(teacher, nobody).loss);
+  EXPECT_NE(step({}, labels).loss, step({}, nobody).loss);
+  FinetuneOptions alike = teacher;
+  alike.teacher_cosine = -1;
+  EXPECT_EQ(step(alike, labels).positives, 28) << "all pairs of 8 images";
+  for (auto change : {+[](FinetuneOptions& o) { o.ekd_form = "distance"; }, +[](FinetuneOptions& o) { o.ekd_start = "first-batch"; }}) {
+    FinetuneOptions other;
+    change(other);
+    EXPECT_NE(step(other, labels).loss, step({}, labels).loss);
+  }
+}
+
+TEST(Finetune, ViewsAreAnImageAndItsMirrorImageHalfABatchApart) {
+  const data::MemorySet set(std::vector<data::Image>(11, data::Image(112, 112)), std::vector<int64_t>(11, 0));
+  FinetuneOptions o{.ekd_positives = "views", .batch = 4};
+  const data::Batches all = draw(o, set, 1, 0);
+  ASSERT_EQ(all.size(), 5u);
+  for (auto& b : all) {
+    ASSERT_EQ(b.size(), 4u);
+    for (int i : {0, 1}) EXPECT_EQ(b[i + 2], (data::Sample{b[i].index, !b[i].flip}));
+  }
+  o.batch = 5;
+  EXPECT_THROW(draw(o, set, 1, 0), Error);
+}
+
+TEST(Training, DropoutChangesAStepAndLeavesNothingInTheModel) {
+  Recipe plain, dropped;
+  dropped.dropout = 0.4;
+  const std::vector<int64_t> labels{0, 0, 1, 1, 2, 2, 3, 3};
+  EXPECT_NE(first_step(dropped, labels).loss, first_step(plain, labels).loss);
+  Model network = nn::make_model("iresnet18", 1, {.height = 28, .width = 28, .channels = 0.0625, .embedding = 16});
+  network.info["shrink"] = "4";
+  const size_t before = network.tensors.size();
+  const data::SyntheticSet set(1, 0, 4, 2);
+  dropped.objective.terms = "ce";
+  fit(
+      network, nullptr, set, [](int64_t) { return kEight; }, dropped);
+  EXPECT_EQ(network.tensors.size(), before);
+  Model flat = nn::make_model("mobilefacenet", 1);
+  EXPECT_THROW(fit(
+                   flat, nullptr, set, [](int64_t) { return kEight; }, dropped),
+               Error)
+      << "no matrix behind a flatten";
 }
 
 TEST(Training, PeopleWithoutImagesAreNoClasses) {
