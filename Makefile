@@ -22,8 +22,8 @@ BIN ?= $(BUILD)-$(CUDA)/bin
 
 FLAGS.release := -O3 -g1
 FLAGS.debug := -O0 -g
-FLAGS.asan := -O1 -g -fno-omit-frame-pointer -fsanitize=address,undefined -fno-sanitize-recover=undefined
-FLAGS.tsan := -O1 -g -fsanitize=thread
+FLAGS.asan := -O1 -g1 -fno-omit-frame-pointer -fsanitize=address,undefined -fno-sanitize-recover=undefined
+FLAGS.tsan := -O1 -g1 -fsanitize=thread
 ifeq ($(FLAGS.$(config)),)
 $(error config=$(config): expected release, debug, asan or tsan)
 endif
@@ -77,7 +77,7 @@ build/vitrine: $(BIN)/vitrine
 
 test: deps  ## the whole test suite; ends with "N passed, N failed, N skipped"
 	@$(MAKE) --no-print-directory $(BIN)/tests build/vitrine
-	@$(BIN)/tests $(TEST_ARGS)
+	@tests/run $(BIN)/tests $(TEST_ARGS)
 bench: deps  ## microbenchmarks on the layer shapes of real networks
 	@$(MAKE) --no-print-directory $(BIN)/bench
 	@$(BIN)/bench $(BENCH_ARGS)

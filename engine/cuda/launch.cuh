@@ -20,11 +20,13 @@
   } while (0)
 #endif
 
-// Before a loop whose array must stay in registers.
+// Before a loop whose array must stay in registers; before one that is rare and would only be in the way of the others' instructions.
 #ifdef __CUDACC__
 #define VITRINE_UNROLL _Pragma("unroll")
+#define VITRINE_ROLLED _Pragma("unroll 1")
 #else
 #define VITRINE_UNROLL
+#define VITRINE_ROLLED
 #endif
 
 namespace vitrine::cuda {

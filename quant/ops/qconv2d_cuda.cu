@@ -69,33 +69,48 @@ struct Weights {
 struct Pixel {
   int image, y, x;  // image: its first row, n * h
 };
+struct Tap {
+  int y, x, channel;  // of the group
+};
 
 // The codes that pixels of y read, by units of the depth; zeros beyond it.
 struct Patches {
   const uint8_t* x;
   Geometry s;
+  cuda::Divisor by_in{s.in}, by_kw{s.kw};
   __device__ Pixel pixel(int i) const {
     const int line = i / s.ow;
     return {line / s.oh * s.h, line % s.oh * s.stride_h - s.pad_h, i % s.ow * s.stride_w - s.pad_w};
   }
-  __device__ const uint8_t* tap(const Pixel& p, int tap) const {  // its first channel; null: padding
-    const int y = p.y + tap / s.kw * s.dilation_h, x_ = p.x + tap % s.kw * s.dilation_w;
-    return y >= 0 && y < s.h && x_ >= 0 && x_ < s.w ? x + (int64_t{p.image + y} * s.w + x_) * s.c : nullptr;
+  __device__ Tap tap(int code) const {
+    const int tap = static_cast<int>(by_in.quotient(code)), ky = static_cast<int>(by_kw.quotient(tap));
+    return {ky * s.dilation_h, (tap - ky * s.kw) * s.dilation_w, code - tap * s.in};
   }
-  __device__ Words load(const Pixel& p, int group, int unit) const {
-    const int first = unit * kUnit, channel = group * s.in;
-    Words v = {};
+  __device__ const uint8_t* at(const Pixel& p, int group, const Tap& t) const {  // null: padding
+    const int y = p.y + t.y, x_ = p.x + t.x;
+    const bool inside = y >= 0 && y < s.h && x_ >= 0 && x_ < s.w;
+    return inside ? x + (int64_t{p.image + y} * s.w + x_) * s.c + group * s.in + t.channel : nullptr;
+  }
+  // `first`: the tap of the unit's first code, which pixels that are loaded together share.
+  __device__ Words load(const Pixel& p, int group, int unit, const Tap& first) const {
+    Words v;
     if (s.in % kUnit == 0) {
-      const uint8_t* at = tap(p, first / s.in);
-      if (at) return *reinterpret_cast<const Words*>(at + channel + first % s.in);
+      if (const uint8_t* codes = at(p, group, first)) return *reinterpret_cast<const Words*>(codes);
       for (uint32_t& word : v.at) word = 0x01010101u * static_cast<uint32_t>(s.x_zero);
       return v;
     }
-    for (int j = 0; j < kUnit && first + j < s.depth; ++j) {
-      const uint8_t* at = tap(p, (first + j) / s.in);
-      v.at[j / 4] |= static_cast<uint32_t>(at ? at[channel + (first + j) % s.in] : s.x_zero) << 8 * (j % 4);
-    }
+    VITRINE_UNROLL
+    for (int k = 0; k < 4; ++k) v.at[k] = some_codes(p, group, unit * kUnit + 4 * k);
     return v;
+  }
+  __device__ uint32_t some_codes(const Pixel& p, int group, int first) const {  // four
+    uint32_t word = 0;
+    VITRINE_ROLLED
+    for (int j = 0; j < 4 && first + j < s.depth; ++j) {
+      const uint8_t* code = at(p, group, tap(first + j));
+      word |= static_cast<uint32_t>(code ? *code : s.x_zero) << 8 * j;
+    }
+    return word;
   }
 };
 
@@ -144,10 +159,13 @@ __global__ void __launch_bounds__(cuda::kBlock) qconv_kernel(Patches patches, Fi
   Words x[kLoads][kUnits], w;
   auto load = [&](int first) {
     w = {};
+    VITRINE_UNROLL
     for (int k = 0; k < kUnits; ++k) {
       const int unit = first + column * kUnits + k;
+      const Tap tap = patches.tap(unit * kUnit);
+      VITRINE_UNROLL
       for (int i = 0; i < kLoads; ++i)
-        x[i][k] = unit < end && first_pixel + row + kByteSide * i < pixels ? patches.load(pixel[i], group, unit) : Words{};
+        x[i][k] = unit < end && first_pixel + row + kByteSide * i < pixels ? patches.load(pixel[i], group, unit, tap) : Words{};
       if (unit >= end || first_out + row >= s.out) continue;
       const int64_t at = int64_t{output} * s.units + unit;
       if constexpr (kUnits == 1) w = finish.w.load(output, at);
@@ -158,6 +176,7 @@ __global__ void __launch_bounds__(cuda::kBlock) qconv_kernel(Patches patches, Fi
   uint32_t codes[kLoads] = {};  // their sums
   load(begin);
   for (int first = begin; first < end; first += kByteUnits * kUnits) {
+    VITRINE_UNROLL
     for (int i = 0; i < kLoads; ++i) {
       for (const Words& unit : x[i]) codes[i] += sum_of_bytes(unit);
       x_tile[row + kByteSide * i][column] = kUnits == 1 ? x[i][0] : in_nibbles(x[i][0], x[i][kUnits - 1]);
@@ -210,7 +229,7 @@ void grouped(const Patches& patches, const Finish& finish) {
     const Pixel pixel = patches.pixel(static_cast<int>(i / s.o));
     uint32_t sum = 0, window = 0;
     for (int unit = 0; unit < s.units; ++unit) {
-      const Words x = patches.load(pixel, o / s.out, unit), w = finish.w.load(o, int64_t{o} * s.units + unit);
+      const Words x = patches.load(pixel, o / s.out, unit, patches.tap(unit * kUnit)), w = finish.w.load(o, int64_t{o} * s.units + unit);
       for (int k = 0; k < 4; ++k) sum = cuda::dp4a(x.at[k], w.at[k], sum);
       window += sum_of_bytes(x);
     }
