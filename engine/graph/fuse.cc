@@ -100,7 +100,8 @@ class Fuser {
     made_by_.assign(from_.values.size(), -1);
     readers_.resize(from_.values.size());
     for (size_t v = 0; v < from_.values.size(); ++v)
-      if (auto it = model_.tensors.find(from_.values[v].name); it != model_.tensors.end()) known_[v] = it->second;
+      if (auto it = model_.tensors.find(from_.values[v].name); from_.values[v].given() && it != model_.tensors.end())
+        known_[v] = it->second;
     for (size_t i = 0; i < from_.nodes.size(); ++i) {
       const GraphNode& n = from_.nodes[i];
       Tensors in;

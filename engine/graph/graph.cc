@@ -117,6 +117,7 @@ void check(const Graph& g) {
 
 void check(const Model& m) {
   check(m.graph);
+  CHECK(!m.tensors.count(""), "model: a tensor without a name");
   for (const Value& v : m.graph.values) {
     if (v.kind != Value::Kind::parameter && v.kind != Value::Kind::buffer) continue;
     auto it = m.tensors.find(v.name);

@@ -227,6 +227,13 @@ TEST(Winograd, TakesItsLayersInTrainingAndStaysNearTheDirectSum) {
   EXPECT_LE(std::sqrt(error), 1e-4 * std::sqrt(norm)) << "of the first layer, behind all others";
 }
 
+TEST(Fuse, ATensorNamedLikeTheInputOrNotAtAllIsNoConstant) {
+  Model m = small("iresnet18");
+  const auto want = embed(fused(m), images(2));
+  m.tensors["data"] = images(1), m.tensors[""] = Tensor::zeros({1, 16});
+  EXPECT_TRUE(same_bits(embed(fused(m), images(2)), want));
+}
+
 TEST(Fuse, AGraphForTrainingIsRefused) {
   Model m = small("iresnet18");
   m.graph = with_batch_statistics(m.graph);

@@ -182,6 +182,16 @@ TEST(GraphCheck, ABrokenGraphIsRefused) {
   EXPECT_THROW(rewrite(good, [](Graph&, const GraphNode&, const std::vector<Id>&) { return std::vector<Id>{}; }), Error);
 }
 
+TEST(GraphCheck, ATensorNamedLikeAnInputOrNotAtAllIsRefused) {
+  Model m = nn::make_model("iresnet18", 2, kTiny);
+  for (const char* name : {"data", ""}) {
+    m.tensors[name] = images(1);
+    EXPECT_TRUE(contains(message([&] { check(m); }), *name ? "tensor data has the name of an input" : "a tensor without a name"));
+    m.tensors.erase(name);
+  }
+  EXPECT_EQ(message([&] { check(m); }), "no Error");
+}
+
 TEST(GraphCount, CostsAreThoseOfOneImageWhateverTheExampleBatch) {
   Tensor w = Tensor::zeros({5, 3, 3, 4}), b = Tensor::zeros({5});
   auto traced = [&](int64_t n) {
