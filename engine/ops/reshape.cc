@@ -34,6 +34,7 @@ Metas reshape_infer(const Metas& in, Attrs* attrs) {
 
 Metas transpose_infer(const Metas& in, Attrs* attrs) {
   CHECK(in.size() == 1, "expected one input");
+  check_indexable(in[0]);
   const Shape &order = static_cast<ShapeAttrs&>(*attrs).shape, &x = in[0].shape;
   CHECK(order.rank() == x.rank(), "order ", order, " for ", x);
   Shape to;
@@ -56,6 +57,7 @@ Tensors transpose_backward(const Back& b) {
 Metas gather_infer(const Metas& in, Attrs*) {
   CHECK(in.size() == 2 && in[0].shape.rank() >= 1 && in[1].shape.rank() == 1 && in[1].dtype == Dtype::i64,
         "expected x [R,...] and index i64 [n]");
+  check_indexable(in[0]);
   Shape to = in[0].shape;
   to[0] = in[1].shape[0];
   return {Meta{to, in[0].dtype}};

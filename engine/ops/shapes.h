@@ -16,6 +16,9 @@ inline void check_float(const Metas& in, size_t count, size_t first = 0) {
           "expected inputs of one floating-point dtype");
 }
 
+// Packed codes have no elements to move one by one.
+inline void check_indexable(const Meta& m) { CHECK(!info(m.dtype).packed(), str(m), ": expected a dtype whose elements can be indexed"); }
+
 inline void check_channels(const Meta& x, const Meta& v, const char* what) {
   CHECK(x.shape.rank() >= 1 && v.shape == Shape({x.shape.back()}), what, " ", v.shape, " for ", x.shape, ": expected [", x.shape.back(),
         "]");

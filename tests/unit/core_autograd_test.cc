@@ -195,6 +195,15 @@ TEST(CoreApply, AttributesFromADamagedFileDoNotPassAsShapes) {
   EXPECT_THROW(apply(op_named("sum"), axes, {x}), Error) << "first + count wraps round";
 }
 
+TEST(CoreApply, PackedCodesAreNotMovedOneByOne) {
+  for (Dtype d : {Dtype::u2, Dtype::u3, Dtype::u7}) {
+    const Tensor codes = Tensor::zeros({16, 4}, d);
+    EXPECT_TRUE(contains(message([&] { transpose(codes, {1, 0}); }), "expected a dtype whose elements can be indexed"));
+    EXPECT_TRUE(
+        contains(message([&] { gather(codes, Tensor::zeros({2}, Dtype::i64)); }), "expected a dtype whose elements can be indexed"));
+  }
+}
+
 TEST(CoreApply, ADryRunChecksShapesAndRunsNothing) {
   DryRun dry;
   EXPECT_EQ(matmul(Tensor::zeros({2, 3}), Tensor::zeros({3, 5})).shape(), Shape({2, 5}));
