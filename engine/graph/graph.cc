@@ -26,6 +26,7 @@ Readers::Readers(const Graph& g) : all_(g.values.size()) {
 
 std::vector<Id> Graph::add_node(const OpDef& op, AttrsPtr attrs, std::vector<Id> in) {
   if (!attrs && op.attrs) attrs = op.attrs();
+  CHECK(!in.empty(), "graph: node ", op.name, " reads no value");
   Metas metas;
   for (Id id : in) {
     CHECK(id >= 0 && id < static_cast<Id>(values.size()), "graph: node ", op.name, " reads value ", id, " of ", values.size());
@@ -54,6 +55,7 @@ namespace {
 
 void check_node(const Graph& g, const GraphNode& node, size_t index, std::vector<bool>& known) {
   auto where = [&] { return cat("graph: node ", index, " (", node.op->name, "): "); };
+  CHECK(!node.in.empty(), where(), "reads no value");
   Metas metas;
   for (Id id : node.in) {
     CHECK(id >= 0 && id < static_cast<Id>(g.values.size()) && known[id], where(), "reads %", id, " before it is known");
@@ -119,7 +121,8 @@ void check(const Model& m) {
   check(m.graph);
   CHECK(!m.tensors.count(""), "model: a tensor without a name");
   for (const Value& v : m.graph.values) {
-    if (v.kind != Value::Kind::parameter && v.kind != Value::Kind::buffer) continue;
+    CHECK(v.kind != Value::Kind::input || !m.tensors.count(v.name), "model: tensor ", v.name, " has the name of an input");
+    if (!v.given()) continue;
     auto it = m.tensors.find(v.name);
     CHECK(it != m.tensors.end(), "model: tensor ", v.name, " is missing");
     CHECK(it->second.shape() == v.meta.shape && it->second.dtype() == v.meta.dtype, "model: tensor ", v.name, " is ",

@@ -8,8 +8,9 @@
 namespace vitrine {
 namespace {
 
+template <size_t count>
 Metas same_as_first(const Metas& in, Attrs*) {
-  check_float(in, in.size());
+  check_float(in, count);
   for (const Meta& m : in) CHECK(m.shape == in[0].shape, "shapes ", in[0].shape, " and ", m.shape, " differ");
   return {in[0]};
 }
@@ -59,10 +60,10 @@ Tensors grad_inputs(const Back& b, Reads reads) {
 
 // `id` and not `name`: a macro parameter would also rewrite the designated initialiser `.name`.
 #define UNARY(id, F, DF)                                                                                           \
-  static const OpDef& id##_grad_op = define({.name = #id "_grad", .infer = same_as_first});                        \
+  static const OpDef& id##_grad_op = define({.name = #id "_grad", .infer = same_as_first<3>});                     \
   static const OpDef& id##_op = define({                                                                           \
       .name = #id,                                                                                                 \
-      .infer = same_as_first,                                                                                      \
+      .infer = same_as_first<1>,                                                                                   \
       .backward = [](const Back& b) -> Tensors { return {apply1(id##_grad_op, {}, grad_inputs(b, id##_reads))}; }, \
       .ties = tie_elementwise,                                                                                     \
       .saves_in = id##_reads == input,                                                                             \
@@ -70,10 +71,10 @@ Tensors grad_inputs(const Back& b, Reads reads) {
   });                                                                                                              \
   Tensor id(const Tensor& x) { return apply1(id##_op, {}, {x}); }
 #define UNARY_SCALARS(id, F, DF)                                                                                          \
-  static const OpDef& id##_grad_op = define<ScalarAttrs>({.name = #id "_grad", .infer = same_as_first});                  \
+  static const OpDef& id##_grad_op = define<ScalarAttrs>({.name = #id "_grad", .infer = same_as_first<3>});               \
   static const OpDef& id##_op = define<ScalarAttrs>({                                                                     \
       .name = #id,                                                                                                        \
-      .infer = same_as_first,                                                                                             \
+      .infer = same_as_first<1>,                                                                                          \
       .backward = [](const Back& b) -> Tensors {                                                                          \
         return {apply1(id##_grad_op, scalars(b.as<ScalarAttrs>().a, b.as<ScalarAttrs>().b), grad_inputs(b, id##_reads))}; \
       },                                                                                                                  \

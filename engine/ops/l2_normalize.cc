@@ -8,8 +8,9 @@
 namespace vitrine {
 namespace {
 
+template <size_t count>
 Metas infer(const Metas& in, Attrs*) {
-  check_float(in, in.size());
+  check_float(in, count);
   CHECK(in[0].shape.rank() >= 1, "expected rows, got a scalar");
   for (const Meta& m : in) CHECK(m.shape == in[0].shape, "gradient ", m.shape, " of ", in[0].shape);
   return {in[0]};
@@ -21,10 +22,10 @@ AttrsPtr attrs(double eps) {
   return a;
 }
 
-const OpDef& grad_op = define<NormalizeAttrs>({.name = "l2_normalize_grad", .infer = infer});
+const OpDef& grad_op = define<NormalizeAttrs>({.name = "l2_normalize_grad", .infer = infer<2>});
 const OpDef& op = define<NormalizeAttrs>({
     .name = "l2_normalize",
-    .infer = infer,
+    .infer = infer<1>,
     .backward = [](const Back& b) -> Tensors {
       return {apply1(grad_op, attrs(b.as<NormalizeAttrs>().eps), {b.in[0], b.grad[0]})};
     },

@@ -10,7 +10,7 @@ inline bool is_float(Dtype d) { return d == Dtype::f32 || d == Dtype::f64; }
 
 // All inputs from `first` on are of one float dtype, those before it of that or bf16.
 inline void check_float(const Metas& in, size_t count, size_t first = 0) {
-  CHECK(in.size() == count, "expected ", count, " inputs, got ", in.size());
+  CHECK(count > 0 && in.size() == count, "expected ", std::max<size_t>(count, 1), " inputs, got ", in.size());
   for (size_t i = 0; i < count; ++i)
     CHECK((is_float(in[i].dtype) && in[i].dtype == in[first].dtype) || (i < first && in[i].dtype == Dtype::bf16),
           "expected inputs of one floating-point dtype");

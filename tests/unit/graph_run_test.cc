@@ -174,6 +174,7 @@ TEST(GraphCheck, ABrokenGraphIsRefused) {
                        "node 1 (relu): output 0 is f32[3,2], expected f32[2,3]"));
   EXPECT_TRUE(contains(refused([](Graph& g) { g.outputs = {9}; }), "output %9"));
   EXPECT_TRUE(contains(refused([](Graph& g) { g.nodes[1].out = {1}; }), "writes %1"));
+  EXPECT_TRUE(contains(refused([](Graph& g) { g.nodes[1].in.clear(); }), "node 1 (relu): reads no value"));
   EXPECT_TRUE(contains(refused([](Graph& g) { g.nodes.pop_back(); }), "output %2 is never computed"));
   EXPECT_TRUE(contains(refused([](Graph& g) { g.updates.push_back({0, 1}); }), "update of %0 by %1"));
   EXPECT_THROW(good.add_value(Value::Kind::parameter, "data", {}), Error) << "a name taken";

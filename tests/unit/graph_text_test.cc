@@ -95,6 +95,17 @@ TEST(GraphText, MistakesAreNamedWithTheirLine) {
   EXPECT_NE(error("vitrine graph 2\n").find("vitrine graph 1"), std::string::npos);
 }
 
+TEST(GraphText, NoOperatorIsGivenFewerOrMoreInputsThanItReads) {
+  const std::string head = "vitrine graph 1\ninput %0 data f32[2,3]\n";
+  for (const OpDef* op : all_ops())
+    EXPECT_NE(error(head + "%1 = " + op->name + " : f32[2,3]\n").find("reads no value"), std::string::npos) << op->name;
+  const std::pair<const char*, const char*> bad[] = {
+      {"relu %0 %0", "expected 1 inputs, got 2"},         {"clamp %0 %0", "expected 1 inputs, got 2"},
+      {"relu_grad %0", "expected 3 inputs, got 1"},       {"clamp_grad %0 %0", "expected 3 inputs, got 2"},
+      {"l2_normalize %0 %0", "expected 1 inputs, got 2"}, {"l2_normalize_grad %0", "expected 2 inputs, got 1"}};
+  for (auto& [call, want] : bad) EXPECT_NE(error(head + "%1 = " + call + " : f32[2,3]\n").find(want), std::string::npos) << call;
+}
+
 // Success is fine where the damage did not matter; then the graph must print and read back.
 void survives(const std::string& text) {
   try {
