@@ -19,6 +19,7 @@ namespace vitrine::cpu {
 namespace {
 
 constexpr int64_t kBlockBytes = 256 << 10;  // of a block's source: with a panel of weights it stays in a 1 MB L2
+constexpr int64_t kMaxStrip = 1 << 30;      // of a block with padding: addresses in it are 32 bits
 constexpr int64_t kMinPixels = 98;          // of a block: fewer, and fetching the weights from L3 would show
 constexpr int64_t kBlocksPerThread = 4, kTasksPerThread = 2;
 constexpr int64_t kPanelOutputs = kQMaxBlocks * kQOutputs;
@@ -31,7 +32,8 @@ struct Cut {
     const int64_t image = s.oh * s.ow, total = s.n * image, tasks = kBlocksPerThread * threads();
     const int64_t fits = kBlockBytes / (s.c * s.stride_h * s.stride_w);
     const int64_t pixels = std::max(kMinPixels, std::min(fits, total / tasks));
-    const int64_t whole = std::max<int64_t>(1, pixels / image);
+    const int64_t padded = (s.h + 2 * s.pad_h) * (s.w + 2 * s.pad_w) * s.c;
+    const int64_t whole = std::clamp<int64_t>(kMaxStrip / padded, 1, std::max<int64_t>(1, pixels / image));
     images = chunk_count(s.n, whole);
     rows = whole > 1 ? 1 : std::min(s.oh, chunk_count(image, pixels));
     if (images * rows > 1 && images == 1) rows = std::min(s.oh, chunk_count(rows, threads()) * threads());

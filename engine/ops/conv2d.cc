@@ -21,6 +21,8 @@ namespace {
 
 // Of every extent and attribute: products of two of them do not overflow, so damaged graphs cannot confuse the checks below.
 constexpr int64_t kLargest = int64_t{1} << 30;
+// Kernels multiply strides, dilations and extents of the padded image, and copy it: far beyond any network, far below what they can hold.
+constexpr int64_t kLargestStride = 1 << 10, kLargestExtent = 1 << 20, kLargestImage = 1 << 28;
 
 // The checks that all three share, phrased with the two inputs' own names.
 void check_inputs(const char* op, const char* first, const char* second, const Metas& in, const Conv2dAttrs& a, bool weights) {
@@ -35,8 +37,9 @@ void check_inputs(const char* op, const char* first, const char* second, const M
     for (int64_t extent : m.shape) CHECK(extent <= kLargest, what(), "an extent exceeds ", kLargest);
   for (int64_t v : {a.stride_h, a.stride_w, a.pad_h, a.pad_w, a.dilation_h, a.dilation_w, a.groups})
     CHECK(v <= kLargest, what(), "attribute ", v, " exceeds ", kLargest);
-  CHECK(a.stride_h > 0 && a.stride_w > 0, what(), "stride ", a.stride_h, "x", a.stride_w, " is not positive");
-  CHECK(a.dilation_h > 0 && a.dilation_w > 0, what(), "dilation ", a.dilation_h, "x", a.dilation_w, " is not positive");
+  for (int64_t v : {a.stride_h, a.stride_w}) CHECK(v > 0 && v <= kLargestStride, what(), "stride ", v, ", expected 1 to ", kLargestStride);
+  for (int64_t v : {a.dilation_h, a.dilation_w})
+    CHECK(v > 0 && v <= kLargestExtent, what(), "dilation ", v, ", expected 1 to ", kLargestExtent);
   CHECK(a.pad_h >= 0 && a.pad_w >= 0, what(), "padding ", a.pad_h, "x", a.pad_w, " is negative");
   int64_t channels = in[0].shape[3], outputs = weights ? in[1].shape[0] : in[1].shape[3];
   CHECK(a.groups > 0 && outputs % a.groups == 0, what(), outputs, " output channels do not divide into ", a.groups, " groups");
@@ -56,11 +59,17 @@ int64_t out_extent(const char* op, const char* axis, int64_t in, int64_t k, int6
   CHECK(in >= 0 && in <= kLargest, op, ": the input has extent ", in, " along ", axis, ", expected 0 to ", kLargest);
   int64_t span = dilation * (k - 1) + 1;
   CHECK(in + 2 * pad >= span, op, ": kernel spans ", span, " along ", axis, ", the padded input only ", in + 2 * pad);
+  CHECK(in + 2 * pad <= kLargestExtent, op, ": the padded input has extent ", in + 2 * pad, " along ", axis, ", expected at most ",
+        kLargestExtent);
   return (in + 2 * pad - span) / stride + 1;
 }
 Shape out_shape(const char* op, const Shape& x, const Shape& w, const Conv2dAttrs& a) {
-  return {x[0], out_extent(op, "h", x[1], w[1], a.stride_h, a.pad_h, a.dilation_h),
-          out_extent(op, "w", x[2], w[2], a.stride_w, a.pad_w, a.dilation_w), w[0]};
+  const Shape y{x[0], out_extent(op, "h", x[1], w[1], a.stride_h, a.pad_h, a.dilation_h),
+                out_extent(op, "w", x[2], w[2], a.stride_w, a.pad_w, a.dilation_w), w[0]};
+  for (const Shape* s : {&x, &w, &y}) check_extents(*s);
+  const int64_t pixels = (x[1] + 2 * a.pad_h) * (x[2] + 2 * a.pad_w);
+  CHECK(x[3] <= kLargestImage / pixels, op, ": a padded image has ", pixels, " x ", x[3], " elements, expected at most ", kLargestImage);
+  return y;
 }
 
 Metas infer_conv2d(const Metas& in, Attrs* attrs) {

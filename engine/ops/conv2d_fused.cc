@@ -50,7 +50,7 @@ Metas infer(const Metas& in, Attrs* attrs) {
   const Meta x{in[0].shape, dtype, in[0].device}, w{{o, a.kh, a.kw, c / a.groups}, dtype};
   Metas y = op_named("conv2d").infer({x, w}, attrs);
   const bool depthwise = a.groups == c && c == o;
-  CHECK(!a.winograd || (a.kh == 3 && a.kw == 3 && a.groups == 1 && a.stride_h * a.stride_w * a.dilation_h * a.dilation_w == 1),
+  CHECK(!a.winograd || (a.kh == 3 && a.kw == 3 && a.groups == 1 && std::max({a.stride_h, a.stride_w, a.dilation_h, a.dilation_w}) == 1),
         "Winograd is for 3x3 with stride 1 in one group");
   CHECK(!depthwise || !a.before, "no affine map before a depthwise convolution");
   const Shape packed = packed_shape(w.shape, a.groups, a.winograd);

@@ -83,7 +83,7 @@ Tensor conv2d_winograd_grad_w(const Tensor& x, const Tensor& g, const WinogradGr
 }
 
 bool pays_as_winograd(const Conv2dAttrs& a, const Shape& x, const Shape& w, const Shape& y) {
-  if (w[1] != 3 || w[2] != 3 || a.groups != 1 || a.stride_h * a.stride_w * a.dilation_h * a.dilation_w != 1) return false;
+  if (w[1] != 3 || w[2] != 3 || a.groups != 1 || std::max({a.stride_h, a.stride_w, a.dilation_h, a.dilation_w}) != 1) return false;
   if (std::max(a.pad_h, a.pad_w) > 2) return false;
   const int64_t tiles = (y[1] + 3) / 4 * ((y[2] + 3) / 4);
   const double gain = static_cast<double>(y[1] * y[2] * 9) / static_cast<double>(tiles * 36);

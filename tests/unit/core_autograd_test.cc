@@ -6,6 +6,8 @@
 #include <thread>
 
 #include "engine/ops.h"
+#include "engine/ops/concat.h"
+#include "engine/ops/max_pool.h"
 
 namespace vitrine {
 namespace {
@@ -202,6 +204,24 @@ TEST(CoreApply, PackedCodesAreNotMovedOneByOne) {
     EXPECT_TRUE(
         contains(message([&] { gather(codes, Tensor::zeros({2}, Dtype::i64)); }), "expected a dtype whose elements can be indexed"));
   }
+}
+
+// Strides, dilations and paddings as a damaged file may hold them: refused, or computed in the memory of a normal convolution.
+TEST(CoreApply, ConvolutionsThatKernelsCannotMultiplyOutAreRefused) {
+  const int64_t large = 1 << 20;
+  const Tensor x = Tensor::full({1, 4, 4, 16}, 1), w = Tensor::full({16, 2, 2, 16}, 1), each = Tensor::full({16, 2, 2, 1}, 1);
+  auto with = [](int64_t stride, int64_t pad, int64_t dilation, int64_t groups = 1) {
+    Conv2dAttrs a(stride, pad);
+    a.dilation_h = a.dilation_w = dilation, a.groups = groups;
+    return a;
+  };
+  EXPECT_EQ(conv2d(x, w, with(1024, 0, 1)).values(), conv2d(x, w, with(4, 0, 1)).values());
+  EXPECT_EQ(conv2d(x, each, with(1024, 0, 1, 16)).values(), conv2d(x, each, with(4, 0, 1, 16)).values());
+  for (auto& [a, want] : {std::pair{with(large, 0, 1), "stride 1048576, expected 1 to 1024"},
+                          {with(1, 0, 2 * large), "dilation 2097152"},
+                          {with(1, large, 1), "the padded input has extent 2097156"},
+                          {with(1, large / 4, 1), "a padded image has 274882101264 x 16 elements"}})
+    EXPECT_TRUE(contains(message([&, &a = a] { conv2d(x, w, a); }), want)) << message([&, &a = a] { conv2d(x, w, a); });
 }
 
 TEST(CoreApply, ADryRunChecksShapesAndRunsNothing) {
