@@ -42,6 +42,7 @@ void check_inputs(const char* op, const char* first, const char* second, const M
     CHECK(v > 0 && v <= kLargestExtent, what(), "dilation ", v, ", expected 1 to ", kLargestExtent);
   CHECK(a.pad_h >= 0 && a.pad_w >= 0, what(), "padding ", a.pad_h, "x", a.pad_w, " is negative");
   int64_t channels = in[0].shape[3], outputs = weights ? in[1].shape[0] : in[1].shape[3];
+  for (int64_t v : {channels, outputs, in[1].shape[3]}) CHECK(v > 0, what(), "no channels");
   CHECK(a.groups > 0 && outputs % a.groups == 0, what(), outputs, " output channels do not divide into ", a.groups, " groups");
   if (!weights) CHECK(channels % a.groups == 0, what(), channels, " input channels do not divide into ", a.groups, " groups");
 }

@@ -206,6 +206,14 @@ TEST(CoreApply, PackedCodesAreNotMovedOneByOne) {
   }
 }
 
+TEST(CoreApply, AConvolutionWithoutChannelsIsRefused) {
+  const Tensor x = Tensor::zeros({1, 4, 4, 3}), none = slice(x, 3, 0, 0);
+  EXPECT_TRUE(contains(message([&] { conv2d(none, Tensor::zeros({4, 1, 1, 0})); }), "no channels"));
+  EXPECT_TRUE(contains(message([&] { conv2d(x, Tensor::zeros({0, 1, 1, 3})); }), "no channels"));
+  EXPECT_TRUE(contains(message([&] { conv2d_grad_x(none, Tensor::zeros({0, 1, 1, 3}), {}, 4, 4); }), "no channels"));
+  EXPECT_TRUE(contains(message([&] { conv2d_grad_w(x, none, {}, 1, 1); }), "no channels"));
+}
+
 // Strides, dilations and paddings as a damaged file may hold them: refused, or computed in the memory of a normal convolution.
 TEST(CoreApply, ConvolutionsThatKernelsCannotMultiplyOutAreRefused) {
   const int64_t large = 1 << 20;
