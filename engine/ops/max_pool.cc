@@ -11,11 +11,12 @@ void PoolAttrs::visit(AttrVisitor& v) {
 
 namespace {
 
-// Padding below the kernel's extent leaves no window without a pixel.
+// Padding below the kernel's extent leaves no window without a pixel, if the image has any.
 int64_t out_extent(const char* axis, int64_t in, int64_t kernel, int64_t stride, int64_t pad) {
-  constexpr int64_t kLargest = int64_t{1} << 30;
+  constexpr int64_t kLargest = int64_t{1} << 20;
   CHECK(kernel > 0 && stride > 0 && pad >= 0 && pad < kernel && kernel <= kLargest && stride <= kLargest, "windows of ", kernel, " along ",
         axis, ", stride ", stride, ", padding ", pad, ": expected a positive stride and less padding than window");
+  CHECK(in > 0, "an image without pixels along ", axis);
   CHECK(in + 2 * pad >= kernel, "windows of ", kernel, " along ", axis, " do not fit ", in, " + 2 * ", pad);
   return (in + 2 * pad - kernel) / stride + 1;
 }

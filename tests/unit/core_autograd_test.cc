@@ -206,6 +206,12 @@ TEST(CoreApply, PackedCodesAreNotMovedOneByOne) {
   }
 }
 
+TEST(CoreApply, AnImageWithoutPixelsHasNoLargest) {
+  EXPECT_TRUE(contains(message([] { max_pool(Tensor::zeros({1, 0, 4, 3}), PoolAttrs(2, 1, 1)); }), "an image without pixels along h"));
+  EXPECT_TRUE(contains(message([] { max_pool(Tensor::zeros({1, 4, 0, 3}), PoolAttrs(2, 1, 1)); }), "an image without pixels along w"));
+  EXPECT_EQ(max_pool(Tensor::zeros({0, 4, 4, 3}), PoolAttrs(2, 1, 1)).shape(), Shape({0, 5, 5, 3})) << "an empty batch";
+}
+
 TEST(CoreApply, AConvolutionWithoutChannelsIsRefused) {
   const Tensor x = Tensor::zeros({1, 4, 4, 3}), none = slice(x, 3, 0, 0);
   EXPECT_TRUE(contains(message([&] { conv2d(none, Tensor::zeros({4, 1, 1, 0})); }), "no channels"));
