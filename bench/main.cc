@@ -1,5 +1,5 @@
 // bench [--threads=N] [--cpu-time] [--benchmark_filter=REGEX] [--benchmark_repetitions=N]: runs what bench/*.cc adds and prints one line
-// each, then per group the multiplicity-weighted and the geometric mean share of the measured peak.
+// each, then per group the multiplicity-weighted and the geometric mean share of the measured peak ("-" where none was measured).
 // --cpu-time, with --threads=1, counts time on the processor instead of time on the wall: for a machine that others are using.
 #include <benchmark/benchmark.h>
 
@@ -9,10 +9,12 @@
 #include <cstdlib>
 #include <cstring>
 #include <map>
+#include <string>
 #include <vector>
 
 #include "bench/peak.h"
 #include "bench/report.h"
+#include "engine/core/error.h"
 #include "engine/core/parallel.h"
 #include "engine/cpu/isa.h"
 
@@ -23,6 +25,8 @@ std::vector<Entry>& entries() {
   static std::vector<Entry> all;
   return all;
 }
+
+std::string percent(double share) { return share > 0 ? cat(std::lround(100 * share), "%") : "-"; }
 
 class Table : public benchmark::BenchmarkReporter {
  public:
@@ -48,9 +52,10 @@ class Table : public benchmark::BenchmarkReporter {
     if (!e) return;
     std::sort(t.begin(), t.end());
     const double median = t[t.size() / 2], spread = (t.back() - t.front()) / median;
-    const double limit = e->flops > 0 ? e->flops / (e->codes ? peak_codes_ : peak_flops_) : e->bytes / peak_bytes_;  // seconds at peak
-    std::printf("%-62s %10.1f %6.0f%% %9.1f %7.1f %5.0f%% %5.0f%%\n", (e->group + " " + e->name).c_str(), median * 1e6, spread * 100,
-                e->flops / median / 1e9, e->bytes / median / 1e9, 100 * limit / median, 100 * limit / t.front());
+    const double work = e->flops > 0 ? e->flops : e->bytes, peak = e->flops <= 0 ? peak_bytes_ : e->codes ? peak_codes_ : peak_flops_;
+    const double limit = peak > 0 ? work / peak : 0;  // seconds at peak
+    std::printf("%-62s %10.1f %6.0f%% %9.1f %7.1f %6s %6s\n", (e->group + " " + e->name).c_str(), median * 1e6, spread * 100,
+                e->flops / median / 1e9, e->bytes / median / 1e9, percent(limit / median).c_str(), percent(limit / t.front()).c_str());
     std::fflush(stdout);
     Sum& s = sums_[e->group];
     s.limit += limit * e->multiplicity, s.median += median * e->multiplicity, s.best += t.front() * e->multiplicity;
@@ -60,8 +65,9 @@ class Table : public benchmark::BenchmarkReporter {
   void Finalize() override {
     std::printf("\n%-62s %10s %15s %15s\n", "share of peak, medians (best of the repetitions)", "total ms", "weighted", "geometric mean");
     for (auto& [group, s] : sums_)
-      std::printf("%-62s %10.2f %6.0f%% (%4.0f%%) %6.0f%% (%4.0f%%)\n", group.c_str(), s.median * 1e3, 100 * s.limit / s.median,
-                  100 * s.limit / s.best, 100 * std::exp(s.logs / s.count), 100 * std::exp(s.best_logs / s.count));
+      std::printf("%-62s %10.2f %7s (%5s) %7s (%5s)\n", group.c_str(), s.median * 1e3, percent(s.limit / s.median).c_str(),
+                  percent(s.limit / s.best).c_str(), percent(std::exp(s.logs / s.count)).c_str(),
+                  percent(std::exp(s.best_logs / s.count)).c_str());
   }
 
  private:
@@ -102,11 +108,19 @@ void own_options(int& argc, char** argv) {
 
 int run(int argc, char** argv) {
   own_options(argc, argv);
+  if (use_cpu_time() && threads() != 1) {
+    std::fprintf(stderr, "bench: --cpu-time counts one thread's time, expected --threads=1\n");
+    return 2;
+  }
+  std::string defaults[] = {"--benchmark_repetitions=5", "--benchmark_min_time=0.02"};  // first: what is given comes later, and so wins
+  std::vector<char*> args{argv[0], defaults[0].data(), defaults[1].data()};
+  args.insert(args.end(), argv + 1, argv + argc);
+  argc = static_cast<int>(args.size()), argv = args.data();
   benchmark::Initialize(&argc, argv);
   if (benchmark::ReportUnrecognizedArguments(argc, argv)) return 2;
   for (size_t i = 0; i < entries().size(); ++i) {
     const std::string name = entries()[i].group + " " + entries()[i].name;
-    benchmark::RegisterBenchmark(name.c_str(), [i](benchmark::State& s) { measure(s, i); })->UseRealTime()->MinTime(0.02)->Repetitions(5);
+    benchmark::RegisterBenchmark(name.c_str(), [i](benchmark::State& s) { measure(s, i); })->UseRealTime();
   }
   Table table(fma_peak(), code_peak(), read_bandwidth());
   benchmark::RunSpecifiedBenchmarks(&table);
