@@ -55,6 +55,9 @@ class Walk {
       in.push_back(node.in[i].detach());
       wanted.push_back(node.in[i].requires_grad());
     }
+    for (size_t i = 0; i < node.out.size(); ++i)
+      CHECK(node.out[i].version() == node.versions[node.in.size() + i], "output ", i, " of ", node.op->name,
+            " was changed after it was made");
     Tensors grads = node.op->backward(Back{in, node.out, out_grads, node.attrs.get(), wanted});
     CHECK(grads.size() == in.size(), node.op->name, ": backward gave ", grads.size(), " gradients for ", in.size(), " inputs");
     for (size_t i = 0; i < grads.size(); ++i) add(node.in[i], grads[i]);

@@ -135,7 +135,10 @@ Tensors apply(const OpDef& op, AttrsPtr attrs, Tensors in) {
       node->in.push_back(leaf || has(op.saves_in, i) ? in[i] : in[i].without_bytes());
       node->versions.push_back(node->in[i].version());
     }
-    for (size_t i = 0; i < out.size(); ++i) node->out.push_back(has(op.saves_out, i) ? out[i].detach() : out[i].without_bytes());
+    for (size_t i = 0; i < out.size(); ++i) {
+      node->out.push_back(has(op.saves_out, i) ? out[i].detach() : out[i].without_bytes());
+      node->versions.push_back(node->out[i].version());
+    }
     for (size_t i = 0; i < out.size(); ++i) {
       out[i].impl()->node = node;
       out[i].impl()->output = static_cast<int>(i);

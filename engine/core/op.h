@@ -85,7 +85,7 @@ struct Node {
   AttrsPtr attrs;
   Tensors in;                      // with their history; without bytes where backward does not read them
   Tensors out;                     // detached aliases (no Tensor -> Node -> Tensor cycle), likewise
-  std::vector<uint32_t> versions;  // of the inputs' buffers when used
+  std::vector<uint32_t> versions;  // of the buffers of in, then out, when used or made
   uint64_t sequence;
 };
 

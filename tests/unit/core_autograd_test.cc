@@ -64,6 +64,15 @@ TEST(CoreGrad, AnInputChangedThroughAViewIsNoticedToo) {
   EXPECT_TRUE(contains(message([&] { grad(y, {x}); }), "changed after it was used"));
 }
 
+TEST(CoreGrad, AnOutputChangedAfterItWasMadeIsNoticed) {
+  Tensor x = leaf({1, 2}), y = sigmoid(x);
+  y.assign(Tensor::from({2}, Doubles{100, 100}));
+  EXPECT_TRUE(contains(message([&] { grad(y, {x}); }), "output 0 of sigmoid was changed after it was made"));
+  Tensor z = square(x);
+  z.assign(Tensor::from({2}, Doubles{100, 100}));
+  EXPECT_EQ(grad(z, {x})[0].values(), Doubles({2, 4})) << "an output that no gradient reads may change";
+}
+
 TEST(CoreGrad, ASecondWalkOverTheSameHistoryIsRefused) {
   Tensor x = leaf({2}), y = sum(square(x));
   grad(y, {x});
