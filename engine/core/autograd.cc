@@ -84,6 +84,9 @@ class Walk {
 
 Tensors grad(const Tensor& y, const Tensors& wrt, Tensor seed) {
   CHECK(y.requires_grad(), "grad: nothing that requires a gradient led to ", str(y.meta()));
+  CHECK(!seed || seed.dtype() == y.dtype(), "grad: seed ", str(seed.meta()), " for a result ", str(y.meta()));
+  for (const Tensor& t : wrt)
+    CHECK(!t || !t.impl()->node, "grad: with respect to ", str(t.meta()), ", which is computed: only leaves keep their gradient");
   NoGrad quiet;
   Walk walk;
   walk.add(y, seed ? seed : Tensor::full(y.shape(), 1.0, y.dtype()).to(y.device()));

@@ -114,7 +114,8 @@ class DryRun {
 };
 
 // d(sum of y) / d(wrt[i]) by one reverse walk; the graph's history is consumed and its buffers are released as the walk passes.
-// An entry is empty when y does not depend on it. `seed` is the gradient of y (default: ones).
+// All of wrt are leaves, nothing computed. An entry is empty when y does not depend on it.
+// `seed` is the gradient of y, in its dtype (default: ones).
 Tensors grad(const Tensor& y, const Tensors& wrt, Tensor seed = {});
 
 }  // namespace vitrine

@@ -73,6 +73,16 @@ TEST(CoreGrad, AnOutputChangedAfterItWasMadeIsNoticed) {
   EXPECT_EQ(grad(z, {x})[0].values(), Doubles({2, 4})) << "an output that no gradient reads may change";
 }
 
+TEST(CoreGrad, OnlyLeavesHaveAGradientToAskFor) {
+  Tensor x = leaf({1, 2}), y = square(x);
+  EXPECT_TRUE(contains(message([&] { grad(sum(y), {y}); }), "grad: with respect to f64[2], which is computed"));
+}
+
+TEST(CoreGrad, ASeedOfAnotherDtypeIsRefused) {
+  Tensor x = leaf({1, 2});
+  EXPECT_TRUE(contains(message([&] { grad(square(x), {x}, Tensor::full({2}, 1)); }), "grad: seed f32[2] for a result f64[2]"));
+}
+
 TEST(CoreGrad, ASecondWalkOverTheSameHistoryIsRefused) {
   Tensor x = leaf({2}), y = sum(square(x));
   grad(y, {x});
