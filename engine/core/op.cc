@@ -1,6 +1,7 @@
 #include "engine/core/op.h"
 
 #include <algorithm>
+#include <atomic>
 #include <chrono>
 #include <deque>
 #include <map>
@@ -44,7 +45,7 @@ thread_local bool recording_gradients = true;
 thread_local Recorder* recorder = nullptr;
 thread_local Profile* profile = nullptr;
 thread_local int dry_runs = 0;
-thread_local uint64_t sequence = 0;
+std::atomic<uint64_t> sequence = 0;  // of all threads: a tensor of one may be read in another
 
 std::string describe(const Tensors& in) {
   std::string s;

@@ -83,6 +83,12 @@ TEST(CoreGrad, ASeedOfAnotherDtypeIsRefused) {
   EXPECT_TRUE(contains(message([&] { grad(square(x), {x}, Tensor::full({2}, 1)); }), "grad: seed f32[2] for a result f64[2]"));
 }
 
+TEST(CoreGrad, AHistoryMadeByTwoThreadsIsWalkedInItsOrder) {
+  Tensor x = leaf({3}), y = square(x), z;
+  std::thread([&] { z = square(y); }).join();
+  EXPECT_EQ(grad(sum(z), {x})[0].values(), Doubles({4 * 27}));
+}
+
 TEST(CoreGrad, ASecondWalkOverTheSameHistoryIsRefused) {
   Tensor x = leaf({2}), y = sum(square(x));
   grad(y, {x});
