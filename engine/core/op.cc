@@ -16,16 +16,13 @@ struct Registry {
   std::deque<OpDef> ops;
   std::map<std::string, std::array<Kernel, kDevices>> kernels;
   std::vector<const OpDef*> by_name;
-  bool sealed = false;
 };
 Registry& registry() {
   static Registry r;
   return r;
 }
 
-const Registry& sealed() {
-  Registry& r = registry();
-  if (r.sealed) return r;
+const Registry& seal(Registry& r) {
   for (OpDef& op : r.ops) {
     if (auto it = r.kernels.find(op.name); it != r.kernels.end()) {
       std::copy(it->second.begin(), it->second.end(), op.kernel);
@@ -37,7 +34,10 @@ const Registry& sealed() {
   std::sort(r.by_name.begin(), r.by_name.end(), [](auto* a, auto* b) { return std::string(a->name) < b->name; });
   for (size_t i = 1; i < r.by_name.size(); ++i)
     CHECK(std::string(r.by_name[i - 1]->name) != r.by_name[i]->name, "operator defined twice: ", r.by_name[i]->name);
-  r.sealed = true;
+  return r;
+}
+const Registry& sealed() {
+  static const Registry& r = seal(registry());  // by whichever thread comes first, while the others wait
   return r;
 }
 
