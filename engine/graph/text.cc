@@ -11,6 +11,7 @@
 
 #include "engine/core/text.h"
 #include "engine/graph/graph.h"
+#include "engine/ops/shapes.h"
 
 namespace vitrine {
 namespace {
@@ -37,12 +38,8 @@ Meta parse_meta(const std::string& text) {
   CHECK(open != std::string::npos && text.back() == ']', "'", text, "' is not dtype[shape]");
   Meta m{{}, dtype_named(text.substr(0, open))};
   std::istringstream list(text.substr(open + 1, text.size() - open - 2));
-  double total = 1;
-  for (std::string item; std::getline(list, item, ',');) {
-    m.shape.push_back(integer(item));
-    total *= static_cast<double>(m.shape.back());
-    CHECK(m.shape.back() >= 0 && total < 1e15, "shape ", text, " is negative or absurdly large");
-  }
+  for (std::string item; std::getline(list, item, ',');) m.shape.push_back(integer(item));
+  check_extents(m.shape);
   return m;
 }
 
