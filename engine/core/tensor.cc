@@ -261,8 +261,10 @@ Tensor::Impl::~Impl() {
     auto last = std::move(pending.back());
     pending.pop_back();
     if (last.use_count() > 1) continue;
-    for (Tensor& t : last->in)
+    for (Tensor& in : last->in) {
+      const Tensor t = std::move(in);  // one handle after the other: a node may read a tensor twice
       if (t && t.handle().use_count() == 1 && t.impl()->node) pending.push_back(std::move(t.impl()->node));
+    }
   }
 }
 
