@@ -25,7 +25,7 @@ struct Attrs {
 };
 using AttrsPtr = std::shared_ptr<Attrs>;
 
-std::string print(Attrs&);                    // " stride=2 pad=1", doubles with 17 digits
+std::string print(Attrs&);                    // " stride=2 pad=1", doubles in the shortest form that reads back equal
 void parse(Attrs&, const std::string& text);  // Error names an unknown or malformed field
 
 }  // namespace vitrine

@@ -76,7 +76,7 @@ struct KernelFor {
 const std::vector<const OpDef*>& all_ops();  // by name
 const OpDef& op_named(const std::string&);   // Error if there is none
 
-// Checks, allocates, runs the kernel now; leaves a Node when an input requires a gradient or a trace is open.
+// Checks, allocates, runs the kernel now; leaves a Node when an input requires a gradient; a recorder is told of it.
 Tensors apply(const OpDef&, AttrsPtr, Tensors in);
 inline Tensor apply1(const OpDef& op, AttrsPtr attrs, Tensors in) { return apply(op, std::move(attrs), std::move(in))[0]; }
 

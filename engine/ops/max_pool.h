@@ -14,7 +14,8 @@ struct PoolAttrs : Attrs {
   void visit(AttrVisitor&) override;
 };
 
-// The gradient goes to the first of a window's largest values, row by row; where windows overlap, an element adds theirs in the order of y.
+// The gradient goes to the first of a window's largest values, row by row, but to the last NaN if there are any; where windows overlap, an
+// element adds theirs in the order of y.
 Tensor max_pool(const Tensor& x, const PoolAttrs&);
 
 }  // namespace vitrine
