@@ -13,7 +13,9 @@ namespace {
 
 constexpr uint64_t kHeaderBytes = 24 + 2 * sizeof(float);  // of an image record with up to two labels
 
-// A label as the number it stands for; f32 is exact up to 2^24, and nearly so for the largest sets.
+constexpr int64_t kRounded = 1 << 24;  // from here on an f32 may stand for the whole number beside it
+
+// A label as the number it stands for.
 int64_t whole(float label, const std::string& where) {
   CHECK(label >= 0 && label < 0x1p32f && label == std::floor(label), where, ": label ", label, ", a whole number from 0 expected");
   return int64_t(label);
@@ -21,9 +23,12 @@ int64_t whole(float label, const std::string& where) {
 
 }  // namespace
 
-RecordSet::RecordSet(const std::string& rec_file) : reader_(rec_file) {
+RecordIndex RecordSet::index_of(const std::string& rec_file) {
   const fs::path idx = fs::path(rec_file).replace_extension(".idx");
-  RecordIndex index = fs::exists(idx) ? read_index(idx.string()) : reader_.scan();
+  return fs::exists(idx) ? read_index(idx.string()) : RecordReader(rec_file).scan();
+}
+
+RecordSet::RecordSet(const std::string& rec_file, const RecordIndex& index) : reader_(rec_file) {
   uint64_t begin = 0, end = 0;
   if (index[0].first == 0) {
     const ImageRecord header = header_of(index[0].second);
@@ -54,7 +59,7 @@ void RecordSet::label_identities(uint64_t begin, uint64_t end, const RecordIndex
     CHECK(record.flag == 2, where, ": ", record.labels.size(), " labels, (first, last + 1) of an identity's images expected");
     const int64_t first = whole(record.labels[0], where), last = whole(record.labels[1], where);
     CHECK(first > 0 && first <= last && last <= int64_t(begin), where, ": images ", first, " to ", last, " of ", images_.size());
-    if (first == last) continue;
+    if (first == last || last >= kRounded) continue;  // the images there say themselves whose they are
     const uint64_t at = images_[first - 1].second;
     const int64_t label = label_of(header_of(at), at);
     for (int64_t image = first; image < last; ++image) {

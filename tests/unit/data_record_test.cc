@@ -148,6 +148,30 @@ TEST(RecordSet, ImagesOutsideAllIdentitiesHaveTheirOwnLabel) {
   EXPECT_EQ(labels(RecordSet(write_set(scratch, {7, 7, 3}, {{1, 3}, {2, 2}}))), (std::vector<int64_t>{7, 7, 3}));
 }
 
+// As in Glint360K. 2^24 + 1 is no f32: the records say that identity 2 begins with the last image of identity 1.
+TEST(RecordSet, WhereF32RoundsTheBoundsOfIdentitiesImagesSayTheirLabel) {
+  constexpr uint64_t kSecond = (1 << 24) - 99, kThird = (1 << 24) + 1, kBegin = kThird + 9;
+  const Scratch scratch;
+  const auto png = encode_png(gradient(4, 4));
+  RecordWriter writer(scratch / "x");
+  for (const float label : {0, 1, 2}) writer.write(uint64_t(label), pack({.labels = {label}, .bytes = {png.begin(), png.end()}}));
+  writer.write(3, pack({.labels = {1, float(kSecond)}}));
+  writer.write(4, pack({.labels = {float(kSecond), float(kThird)}}));
+  writer.write(5, pack({.labels = {float(kThird), float(kBegin)}}));
+  writer.write(6, pack({.labels = {float(kBegin), float(kBegin + 3)}}));
+  writer.finish();
+  const RecordIndex records = read_index(scratch / "x.idx");
+  RecordIndex index{{0, records[6].second}};
+  for (uint64_t key = 1; key < kBegin; ++key) index.emplace_back(key, records[key < kSecond ? 0 : key < kThird ? 1 : 2].second);
+  for (uint64_t k = 0; k < 3; ++k) index.emplace_back(kBegin + k, records[3 + k].second);
+  const RecordSet set(scratch / "x.rec", index);
+  EXPECT_EQ(set.size(), int64_t(kBegin - 1));
+  for (const uint64_t key : {kSecond - 1, kSecond, kThird - 1, kThird, kBegin - 1}) {
+    EXPECT_EQ(set.label(int64_t(key - 1)), key < kSecond ? 0 : key < kThird ? 1 : 2) << key;
+    EXPECT_EQ(set.image(int64_t(key - 1)), gradient(4, 4)) << key;
+  }
+}
+
 TEST(RecordSet, ContradictionsAreErrors) {
   const Scratch scratch;
   const auto error = [&](const std::vector<float>& labels, const std::vector<std::vector<float>>& ranges) {
