@@ -1,6 +1,7 @@
 // vitrine align: faces with five landmarks to crops.
 #include <atomic>
 #include <filesystem>
+#include <map>
 #include <mutex>
 
 #include "data/align.h"
@@ -18,16 +19,24 @@ struct Options {
   int size = 112;
 };
 
+namespace fs = std::filesystem;
+
+fs::path crop_of(const std::string& name, const Options& o) { return (fs::path(o.out) / name).replace_extension(o.format); }
+
 Json align_all(const Options& o) {
-  namespace fs = std::filesystem;
   auto landmarks = data::read_landmarks(o.landmarks);
   std::vector<const data::Landmarks::value_type*> faces;
-  for (auto& face : landmarks) faces.push_back(&face);
+  std::map<fs::path, std::string> sources;
+  for (auto& face : landmarks) {
+    const auto [it, is_new] = sources.emplace(crop_of(face.first, o).lexically_normal(), face.first);
+    CHECK(is_new, o.landmarks, ": ", it->second, " and ", face.first, " would both become ", it->first.string());
+    faces.push_back(&face);
+  }
   Progress progress("align", static_cast<int64_t>(faces.size()));
   std::mutex drawing;
   parallel_chunks(static_cast<int64_t>(faces.size()), [&](int64_t i) {
     auto& [name, points] = *faces[i];
-    fs::path to = (fs::path(o.out) / name).replace_extension(o.format);
+    fs::path to = crop_of(name, o);
     try {
       const data::Image crop = data::align(data::read_image((fs::path(o.images) / name).string()), points, o.size);
       fs::create_directories(to.parent_path());
