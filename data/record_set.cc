@@ -70,6 +70,7 @@ void RecordSet::label_identities(uint64_t begin, uint64_t end, const RecordIndex
 }
 
 uint64_t RecordSet::offset_of(uint64_t key, const RecordIndex& index) const {
+  if (key < index.size() && index[key].first == key) return index[key].second;  // keys from 0 without a gap, as in all large sets
   const auto it = std::lower_bound(index.begin(), index.end(), std::pair<uint64_t, uint64_t>{key, 0});
   CHECK(it != index.end() && it->first == key, reader_.path, ": no record ", key, " in its index");
   return it->second;

@@ -70,8 +70,20 @@ TEST(Tools, BadInputIsOneClearLineAndExitCodeOne) {
   expect_failure({"align", "--images", scratch.path, "--out", scratch / "o", "--landmarks",
                   scratch.write("l.txt", "../a.jpg 30 50 70 50 50 70 40 90 70 90\n")},
                  "expected a path inside");
+  for (const char* option : {"--flip", "--names=n.txt"})
+    expect_failure({"embed", "mobilefacenet", "--tensor", junk, "--out", scratch / "e.npy", option}, "--flip and --names are for IMAGES");
   EXPECT_FALSE(std::filesystem::exists(scratch / "e.npy"));
   EXPECT_FALSE(std::filesystem::exists(scratch / "m.safetensors"));
+}
+
+TEST(Tools, AlignRefusesTwoSourcesOfOneCropBeforeItBegins) {
+  const Scratch s;
+  const std::string points = " 30 50 70 50 50 70 40 90 70 90\n";
+  for (auto [a, b] : {std::pair("x.jpeg", "x.jpg"), std::pair("p/./x.jpg", "p/x.jpg"), std::pair("p//x.jpg", "p/x.png")}) {
+    const std::string list = s.write("l.txt", cat("y.jpg", points, a, points, b, points));
+    expect_failure({"align", "--images", s.path, "--landmarks", list, "--out", s / "o"}, cat(a, " and ", b, " would both become "));
+  }
+  EXPECT_FALSE(std::filesystem::exists(s / "o"));
 }
 
 TEST(Tools, NumbersThatAreNoneAreWrongUsage) {
