@@ -1,8 +1,10 @@
 // From somebody's checkpoint to a model: which network it is, and PyTorch's element order to ours.
 #include <cctype>
+#include <cmath>
 #include <filesystem>
 #include <fstream>
 #include <map>
+#include <set>
 
 #include "nn/io/model_file.h"
 #include "nn/io/onnx.h"
@@ -21,26 +23,31 @@ Shape our_shape(const Shape& s) { return s.rank() == 4 ? Shape{s[0], s[2], s[3],
 // Input sizes of the networks in use, tried in turn where a kernel or a matrix spans the image.
 constexpr int64_t kSizes[][2] = {{112, 112}, {112, 96}, {128, 128}, {224, 224}};
 
-// Empty if `entries` is the state of this network, otherwise the first thing that differs.
-std::string difference(Module& m, const Entries& entries) {
-  size_t known = 0;
+struct Difference {
+  std::string first;   // empty if the entries are the state of the network
+  size_t matched = 0;  // entries of a name and shape of the network
+};
+
+Difference difference(Module& m, const Entries& entries) {
+  Difference d;
+  std::set<std::string> ours;
+  const auto note = [&](const auto&... text) {
+    if (d.first.empty()) d.first = cat(text...);
+  };
   for (auto& member : named_members(m)) {
+    ours.insert(member.name);
     auto it = entries.find(member.name);
     if (it == entries.end()) {
-      if (member.role == Role::batches) continue;  // older files lack it
-      return cat(member.name, " is missing");
+      if (member.role != Role::batches) note(member.name, " is missing");  // older files lack those
+    } else if (our_shape(it->second.shape()) != member.tensor->shape()) {
+      note(member.name, " is ", it->second.shape(), " (PyTorch's order), expected ", member.tensor->shape(), " (O,kh,kw,I)");
+    } else {
+      ++d.matched;
     }
-    ++known;
-    if (our_shape(it->second.shape()) != member.tensor->shape())
-      return cat(member.name, " is ", it->second.shape(), " (PyTorch's order), expected ", member.tensor->shape(), " (O,kh,kw,I)");
   }
-  for (auto& [name, tensor] : entries) {
-    if (known == entries.size()) break;
-    bool ours = false;
-    for (auto& member : named_members(m)) ours = ours || member.name == name;
-    if (!ours) return cat(name, " is not part of it");
-  }
-  return "";
+  for (auto& [name, tensor] : entries)
+    if (!ours.count(name)) note(name, " is not part of it");
+  return d;
 }
 
 // Columns of a matrix that reads a flattened C,H,W image -> flattened H,W,C.
@@ -61,11 +68,21 @@ std::map<std::string, Shape> flattened_images(const Graph& g) {
   return found;
 }
 
-void load(Model& model, const Entries& entries) {
+// An entry in the network's dtype. Error unless its numbers are such as a network computes with.
+Tensor checked(const Tensor& entry, Dtype dtype, bool variance, const std::string& where) {
+  const std::set<Dtype> floats = {Dtype::f32, Dtype::f64, Dtype::f16, Dtype::bf16};
+  CHECK(floats.count(entry.dtype()), where, " is ", str(entry.meta()), ", expected floating-point numbers");
+  Tensor t = entry.to(dtype);
+  for (double v : t.values())
+    CHECK(std::isfinite(v) && (v >= 0 || !variance), where, " holds ", v, ", expected finite numbers", variance ? " from 0" : "");
+  return t;
+}
+
+void load(Model& model, const Entries& entries, const std::string& source) {
   NoGrad quiet;
   auto flat = flattened_images(model.graph);
   for (auto& [name, tensor] : model.tensors) {
-    Tensor t = entries.at(name).to(tensor.dtype());
+    Tensor t = checked(entries.at(name), tensor.dtype(), name.ends_with("running_var"), cat(source, ": ", name));
     if (t.shape().rank() == 4) t = transpose(t, {0, 2, 3, 1});
     if (auto it = flat.find(name); it != flat.end()) t = permute_columns(t, it->second[1], it->second[2], it->second[3]);
     tensor = t.clone();
@@ -99,22 +116,22 @@ Model from_state_dict(const io::StateDict& state, const std::string& source) {
   Entries entries(state.entries.begin(), state.entries.end());
   std::string reasons;
   for (const std::string& arch : network_names()) {
-    std::string reason;
+    Difference closest;
     for (auto [height, width] : kSizes) {
       NetworkOptions options = options_for(arch, entries);
       options.height = height, options.width = width;
       auto m = make_network(arch, options);
-      std::string differs = difference(*m, entries);
-      if (differs.empty()) {
+      const Difference differs = difference(*m, entries);
+      if (differs.first.empty()) {
         Model model = to_model(*m, arch, options);
-        load(model, entries);
+        load(model, entries, source);
         model.info["source"] = std::filesystem::path(source).filename();
         check(model);
         return model;
       }
-      if (reason.empty()) reason = differs;
+      if (closest.first.empty() || differs.matched > closest.matched) closest = differs;
     }
-    reasons += cat("; not ", arch, ": ", reason);
+    reasons += cat("; not ", arch, ": ", closest.first);
   }
   throw Error(cat(source, ": a state dict of ", entries.size(), " tensors that fits no known network", reasons));
 }

@@ -142,5 +142,42 @@ TEST(NnStateDict, WhatDiffersFromTheClosestNetworksIsSaid) {
   }
 }
 
+TEST(NnStateDict, TheInputSizeThatFitsBestSaysWhatDiffers) {
+  auto m = nn::make_network("mobilefacenet", {112, 96});
+  io::StateDict state = recipe::state_dict(*m, [](const std::string&, const Shape& s, int) { return Tensor::full(s, 1); });
+  state.entries.emplace_back("head.weight", Tensor::zeros({3}));
+  try {
+    nn::from_state_dict(state, "small.pth");
+    FAIL() << "no Error";
+  } catch (const Error& e) {
+    EXPECT_NE(std::string(e.what()).find("not mobilefacenet: head.weight is not part of it"), std::string::npos) << e.what();
+  }
+}
+
+TEST(NnStateDict, NumbersThatNoNetworkComputesWithAreRefused) {
+  auto m = nn::make_network("iresnet18", {112, 112, 1.0 / 16, 16});
+  const io::StateDict good = recipe::state_dict(*m, [](const std::string& name, const Shape& s, int) { return recipe::weight_g(name, s); });
+  const auto message = [&](const std::string& name, auto change) {
+    io::StateDict state = good;
+    for (auto& [key, tensor] : state.entries)
+      if (key == name) tensor = change(tensor);
+    try {
+      nn::from_state_dict(state, "x.pth");
+    } catch (const Error& e) {
+      return std::string(e.what());
+    }
+    return std::string();
+  };
+  const auto full = [](double v) { return [v](const Tensor& t) { return Tensor::full(t.shape(), v); }; };
+  const auto as = [](Dtype d) { return [d](const Tensor& t) { return t.to(d); }; };
+  EXPECT_EQ(message("conv1.weight", full(NAN)), "x.pth: conv1.weight holds nan, expected finite numbers");
+  EXPECT_EQ(message("bn1.running_mean", full(INFINITY)), "x.pth: bn1.running_mean holds inf, expected finite numbers");
+  EXPECT_EQ(message("bn1.running_mean", full(-1)), "");
+  EXPECT_EQ(message("bn1.running_var", full(-0.5)), "x.pth: bn1.running_var holds -0.5, expected finite numbers from 0");
+  EXPECT_EQ(message("bn1.running_var", full(0)), "");
+  EXPECT_EQ(message("bn1.weight", as(Dtype::i64)), "x.pth: bn1.weight is i64[4], expected floating-point numbers");
+  EXPECT_EQ(message("bn1.weight", as(Dtype::f64)), "");
+}
+
 }  // namespace
 }  // namespace vitrine
