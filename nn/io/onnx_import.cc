@@ -59,7 +59,11 @@ void Importer::prelu() {
   int64_t c = shape(x).back();
   Tensor slope = weights(1);
   if (slope.numel() == 1) slope = Tensor::full({c}, slope.item<double>());
-  if (slope.numel() != c) fail("slope ", slope.shape(), ", expected one number for each of ", c, " channels");
+  // [C] is not what the specification has for images, but what MXNet writes.
+  const bool image = shape(x).rank() == 4;
+  const Shape& s = slope.shape();
+  if (s != Shape{c} && s != (image ? Shape{1, c, 1, 1} : Shape{1, c}) && !(image && s == Shape{c, 1, 1}))
+    fail("slope ", s, ", expected one number for each of ", c, " channels, ", image ? "[C,1,1]" : "[C]");
   result(emit("prelu", nullptr, {x, parameter(1, slope.view({c}))}));
 }
 
@@ -104,7 +108,9 @@ void Importer::gemm() {
 }
 Id Importer::gemm_bias(int64_t outputs) {
   Tensor t = weights(2);
-  return t.numel() == 1 ? parameter(2, t.view({1})) : channels(2, outputs);
+  if (t.numel() == 1) return parameter(2, t.view({1}));
+  if (t.shape().back() != outputs) fail("bias ", t.shape(), ", expected one number for each of ", outputs, " outputs");
+  return channels(2, outputs);
 }
 void Importer::matmul() { result(product(false)); }
 // Weights are kept as O,I (b transposed), columns in the order of our flattened images.
