@@ -31,7 +31,7 @@ data::Preprocess preprocess_of(const Model& m) {
         ": expected f32 or f64 N,H,W,3");
   data::Preprocess p;
   p.height = static_cast<int>(in.shape[1]), p.width = static_cast<int>(in.shape[2]);
-  p.mean = number(m, "mean", 127.5f), p.std = number(m, "std", 127.5f), p.bgr = number(m, "bgr", 0) != 0;
+  p.mean = number(m, "mean", p.mean), p.std = number(m, "std", p.std), p.bgr = number(m, "bgr", 0) != 0;
   p.shrink = static_cast<int>(number(m, "shrink", 1));
   return p;
 }

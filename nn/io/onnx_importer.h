@@ -1,6 +1,7 @@
 // The walk over an ONNX graph: names, operands, attributes, and our graph as it grows. Internal to nn/io/onnx_import.cc, which has the
 // operators.
 #pragma once
+#include <algorithm>
 #include <filesystem>
 #include <map>
 #include <set>
@@ -49,7 +50,10 @@ class Importer {
     CHECK(!out_.graph.outputs.empty(), file_, ": the graph has no output");
     if (proto_.producer_name() == kProducer)  // our own files carry model.info
       for (const auto& entry : proto_.metadata_props()) out_.info[entry.key()] = entry.value();
-    out_.info["source"] = std::filesystem::path(file_).filename().string();
+    out_.info.emplace("source", std::filesystem::path(file_).filename().string());  // of a converted one: the original
+    const bool raw = normalises_itself();
+    out_.info.emplace("mean", raw ? "0" : "127.5");
+    out_.info.emplace("std", raw ? "1" : "127.5");
     check(out_);
     return std::move(out_);
   }
@@ -61,6 +65,15 @@ class Importer {
   template <class... Args>
   [[noreturn]] void fail(const Args&... args) const {
     throw Error(cat(where_, args...));
+  }
+
+  // InsightFace's own rule: an export of MXNet begins with a subtraction and a product, named so, and takes the pixels as they are.
+  bool normalises_itself() const {
+    const auto begins = [&](std::string_view a, std::string_view b) {
+      const auto end = graph_.node().begin() + std::min(graph_.node_size(), 8);
+      return std::any_of(graph_.node().begin(), end, [&](auto& n) { return n.name().starts_with(a) || n.name().starts_with(b); });
+    };
+    return begins("Sub", "_minus") && begins("Mul", "_mul");
   }
 
   // --- the frame: versions, inputs, nodes ---------------------------------------------------------------------------------------

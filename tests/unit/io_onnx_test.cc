@@ -47,6 +47,47 @@ TEST(Onnx, OldExportsWithMatMulReshapeConstantAndScaledInput) {
   EXPECT_EQ(m.tensors.count("bias"), 1u);  // two uses of an initialiser are two parameters
 }
 
+TEST(Onnx, SlopesAndBiasesOfTheRightCountInAWrongPlaceAreRefused) {
+  const auto prelu = [](const Shape& slope, bool flat = false) {
+    Builder b(flat ? std::vector<int64_t>{0, 6} : std::vector<int64_t>{0, 6, 6, 6});
+    return b.bytes(b.node("PRelu", {"data", b.weights("s", slope)}));
+  };
+  for (const Shape& s : {Shape{6, 1, 1}, Shape{1, 6, 1, 1}, Shape{1}, Shape{1, 1, 1}}) check_file(prelu(s));
+  for (const Shape& s : {Shape{6}, Shape{1, 6}}) check_file(prelu(s, true));
+  EXPECT_EQ(io::parse_onnx(prelu({6}), "mxnet").tensors.at("s").shape(), Shape({6}));
+  for (const Shape& s : {Shape{1, 1, 6}, Shape{1, 6}, Shape{6, 1}, Shape{1, 6, 1}, Shape{1, 1, 1, 6}})
+    EXPECT_TRUE(contains(error_of([&] { io::parse_onnx(prelu(s), "f"); }), "expected one number for each of 6 channels, [C,1,1]")) << s;
+  EXPECT_TRUE(contains(error_of([&] { io::parse_onnx(prelu({6, 1}, true), "f"); }), "6 channels, [C]"));
+
+  const auto gemm = [](const Shape& bias) {
+    Builder b({5, 4});
+    return b.bytes(b.node("Gemm", {"data", b.weights("w", {4, 5}), b.weights("b", bias)}));
+  };
+  for (const Shape& s : {Shape{5}, Shape{1, 5}, Shape{1}, Shape{1, 1}}) check_file(gemm(s));
+  for (const Shape& s : {Shape{5, 1}, Shape{5, 5}, Shape{4}})
+    EXPECT_TRUE(contains(error_of([&] { io::parse_onnx(gemm(s), "f"); }), "expected one number for each of 5")) << s;
+}
+
+// Pixels as they are for networks that normalise them, known by the names of their first nodes, as in the published loader.
+TEST(Onnx, ANetworkWithItsOwnNormalisationIsNotNormalisedTwice) {
+  const auto mean_and_std = [](const char* first, const char* second, int before) {
+    Builder b;
+    std::string x = "data";
+    for (int i = 0; i < before; ++i) x = b.node("Relu", {x});
+    x = b.node("Sub", {x, b.weights("m", {1})});
+    b.graph().mutable_node(before)->set_name(first);
+    x = b.node("Mul", {x, b.weights("s", {1})});
+    b.graph().mutable_node(before + 1)->set_name(second);
+    const Model m = io::parse_onnx(b.bytes(x), "f");
+    return m.info.at("mean") + " " + m.info.at("std");
+  };
+  EXPECT_EQ(mean_and_std("_minusscalar0", "_mulscalar0", 0), "0 1");
+  EXPECT_EQ(mean_and_std("Sub_3", "Mul_4", 6), "0 1");
+  EXPECT_EQ(mean_and_std("Sub_3", "Mul_4", 7), "127.5 127.5");  // the ninth node does not count
+  EXPECT_EQ(mean_and_std("Sub_3", "scale", 0), "127.5 127.5");
+  EXPECT_EQ(mean_and_std("bias_minus", "Mul_4", 0), "127.5 127.5");
+}
+
 TEST(Onnx, SqueezeExciteTransposeAndFlattenedOutput) {
   Builder b;
   std::string x = b.node("Conv", {"data", b.weights("w", {4, 3, 1, 1})});
