@@ -32,9 +32,11 @@ Json convert(const Options& o, const Common& c) {
   if (!o.std.empty()) m.info["std"] = o.std;
   if (o.bgr) m.info["bgr"] = "1";
   if (!o.crop.empty()) check_crop(m, o.crop);
-  m.info.emplace("source", std::filesystem::path(o.in).filename());
-  if (std::filesystem::exists(o.in)) m.info.emplace("source_sha256", sha256_file(o.in));  // of a converted one: the original's
-  if (!o.mean.empty() || !o.std.empty()) preprocess_of(m);                                // Error, where it could not be used
+  const std::string source = m.info.emplace("source", std::filesystem::path(o.in).filename()).first->second;
+  // The sum belongs to the source: of a model that was converted before, to the original, which is not here.
+  const bool original = std::filesystem::exists(o.in) && source == std::filesystem::path(o.in).filename();
+  if (original) m.info.emplace("source_sha256", sha256_file(o.in));
+  if (!o.mean.empty() || !o.std.empty()) preprocess_of(m);  // Error, where it could not be used
   if (ending == ".onnx")
     io::export_onnx(o.out, m);
   else

@@ -2,6 +2,9 @@
 #include <gtest/gtest.h>
 
 #include "data/codec.h"
+#include "nn/io/model_file.h"
+#include "nn/io/onnx.h"
+#include "nn/io/onnx.pb.h"
 #include "tests/unit/data_testing.h"
 #include "tests/unit/tools_testing.h"
 #include "tools/datasets.h"
@@ -84,6 +87,24 @@ TEST(Tools, AlignRefusesTwoSourcesOfOneCropBeforeItBegins) {
     expect_failure({"align", "--images", s.path, "--landmarks", list, "--out", s / "o"}, cat(a, " and ", b, " would both become "));
   }
   EXPECT_FALSE(std::filesystem::exists(s / "o"));
+}
+
+TEST(Tools, ConvertedModelsKeepTheirFirstSourceWithItsSum) {
+  const Scratch s;
+  const std::string first = s / "first.onnx", second = s / "second.safetensors", third = s / "third.onnx", fourth = s / "4.safetensors";
+  ASSERT_EQ(vitrine({"convert", "mobilefacenet", s / "a.safetensors"}).code, 0);
+  ASSERT_FALSE(io::load_model(s / "a.safetensors").info.contains("source_sha256"));  // a name has none
+  ASSERT_EQ(vitrine({"convert", s / "a.safetensors", first}).code, 0);
+  onnx::ModelProto proto;
+  ASSERT_TRUE(proto.ParseFromString(read_file(first)));
+  EXPECT_FALSE(io::import_onnx(first).info.contains("source_sha256")) << "of another file than the source";
+  proto.clear_metadata_props();
+  s.write("first.onnx", proto.SerializeAsString());  // as somebody else writes it
+  for (auto [in, out] : {std::pair(first, second), std::pair(second, third), std::pair(third, fourth)})
+    ASSERT_EQ(vitrine({"convert", in, out}).code, 0);
+  const auto info = io::load_model(fourth).info;
+  EXPECT_EQ(info.at("source"), "first.onnx");
+  EXPECT_EQ(info.at("source_sha256"), sha256_file(first));
 }
 
 TEST(Tools, NumbersThatAreNoneAreWrongUsage) {
