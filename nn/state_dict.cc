@@ -146,7 +146,7 @@ Model open_model(const std::string& path, uint64_t seed) {
   if (ending == ".safetensors" || json_header) {
     io::TensorFile file = io::read_safetensors(path);
     if (file.metadata.count("vitrine.graph")) return io::load_model(path);
-    return from_state_dict({file.tensors}, path);
+    return from_state_dict(io::unwrapped({file.tensors}), path);
   }
   return from_state_dict(io::read_pth(path), path);
 }

@@ -23,8 +23,9 @@ enum Op : uint8_t {
   kBytes1 = 'C', kBytes4 = 'B', kBytes8 = 0x8e, kByteArray8 = 0x96,
   kEmptyTuple = ')', kTuple1 = 0x85, kTuple2 = 0x86, kTuple3 = 0x87, kTuple = 't',
   kEmptyList = ']', kAppend = 'a', kAppends = 'e', kEmptyDict = '}', kSetItem = 's', kSetItems = 'u',
+  kEmptySet = 0x8f, kAddItems = 0x90, kFrozenSet = 0x91,  // sets are lists here
   kPut1 = 'q', kPut4 = 'r', kMemoize = 0x94, kGet1 = 'h', kGet4 = 'j',
-  kGlobal = 'c', kStackGlobal = 0x93, kPersistent = 'Q', kReduce = 'R', kBuild = 'b',
+  kGlobal = 'c', kStackGlobal = 0x93, kPersistent = 'Q', kReduce = 'R', kNewObject = 0x81, kBuild = 'b',
 };
 // clang-format on
 
@@ -170,11 +171,15 @@ class Machine {
       case kTuple:
         return push({.kind = Kind::tuple, .items = pop_mark()});
       case kEmptyList:
+      case kEmptySet:
         return push({.kind = Kind::list});
       case kAppend:
         return extend(pop(1), Kind::list);
       case kAppends:
+      case kAddItems:
         return extend(pop_mark(), Kind::list);
+      case kFrozenSet:
+        return push({.kind = Kind::list, .items = pop_mark()});
       case kEmptyDict:
         return push({.kind = Kind::dict});
       case kSetItem:
@@ -245,7 +250,8 @@ class Machine {
         int id = pop();
         return push_made([&] { return meaning_.persistent(out_, at(id)); });
       }
-      case kReduce: {
+      case kReduce:
+      case kNewObject: {
         auto call = pop(2);
         expect(call[0], Kind::global, "something to call");
         expect(call[1], Kind::tuple, "a tuple of arguments");

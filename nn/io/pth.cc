@@ -24,9 +24,20 @@ constexpr int kMaxNesting = 4;
 constexpr int64_t kMaxSharing = 8;  // tensors may share storages; all together they are at most so many times as large as the file
 
 // --- choosing the state dict ----------------------------------------------------------------------------------------------------------
+bool holds_tensors(const Pickle& p, const Value& dict, bool or_dicts = false) {
+  for (size_t i = 0; i + 1 < dict.items.size(); i += 2) {
+    const Value& v = p[dict.items[i + 1]];
+    if ((p[dict.items[i]].kind == Kind::text && is_tensor(v)) || (or_dicts && v.kind == Kind::dict)) return true;
+  }
+  return false;
+}
+
+// A dict that is or leads to the state dict; options and counters are dicts, too.
+bool may_lead(const Pickle& p, const Value& v) { return v.kind == Kind::dict && holds_tensors(p, v, true); }
+
 const Value* usual_child(const Pickle& p, const Value& dict) {
   for (const char* name : kUsualNames)
-    if (int id = p.find(dict, name); id >= 0 && p[id].kind == Kind::dict) return &p[id];
+    if (int id = p.find(dict, name); id >= 0 && may_lead(p, p[id])) return &p[id];
   return nullptr;
 }
 
@@ -37,16 +48,10 @@ const Value& only_child(const Pickle& p, const Value& dict, const std::string& f
   for (size_t i = 0; i + 1 < dict.items.size(); i += 2) {
     const Value& v = p[dict.items[i + 1]];
     if (names.size() < 100) names += (names.empty() ? "" : ", ") + brief(p[dict.items[i]].text);
-    if (v.kind == Kind::dict) child = &v, ++dicts;
+    if (may_lead(p, v)) child = &v, ++dicts;
   }
   CHECK(dicts == 1, file, ": no state dict found: expected a dict of tensors, found a dict of: ", brief(names));
   return *child;
-}
-
-bool holds_tensors(const Pickle& p, const Value& dict) {
-  for (size_t i = 0; i + 1 < dict.items.size(); i += 2)
-    if (p[dict.items[i]].kind == Kind::text && is_tensor(p[dict.items[i + 1]])) return true;
-  return false;
 }
 
 const Value& state_dict(const Pickle& p, const std::string& file) {
@@ -77,10 +82,6 @@ Named named_views(const TorchPickle& p, const Value& dict) {
     else
       out[it->second].second = view;
   }
-  constexpr std::string_view kPrefix = "module.";
-  auto prefixed = [&](const auto& entry) { return entry.first.starts_with(kPrefix); };
-  if (std::all_of(out.begin(), out.end(), prefixed))
-    for (auto& [name, view] : out) name.erase(0, kPrefix.size());
   return out;
 }
 
@@ -154,7 +155,7 @@ StateDict materialise_all(const TorchPickle& p, const std::string& file, uint64_
       out.entries[i].second = materialise(*named[i].second, storage, data);
     }
   }
-  return out;
+  return unwrapped(std::move(out));
 }
 
 // --- the zip format -------------------------------------------------------------------------------------------------------------------
@@ -277,6 +278,17 @@ StateDict parse_legacy(std::string_view bytes, const std::string& file) {
 }
 
 }  // namespace
+
+StateDict unwrapped(StateDict state) {
+  const auto strip = [&](std::string_view prefix) {
+    const bool all = std::all_of(state.entries.begin(), state.entries.end(), [&](auto& entry) { return entry.first.starts_with(prefix); });
+    if (all)
+      for (auto& [name, tensor] : state.entries) name.erase(0, prefix.size());
+    return all;
+  };
+  while (!state.entries.empty() && (strip("module.") || strip("_orig_mod."))) continue;
+  return state;
+}
 
 StateDict parse_pth(std::string_view bytes, const std::string& file) {
   if (bytes.starts_with("PK\3\4")) return parse_zip(bytes, file);

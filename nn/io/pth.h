@@ -16,11 +16,14 @@ struct StateDict {
 };
 
 // Which dict of a nested checkpoint is the state dict: starting at the root,
-//   1. if the dict has an item of one of the usual names (kUsualNames in pth.cc) that is a dict, go there;
+//   1. if the dict has an item of one of the usual names (kUsualNames in pth.cc) that is a dict of tensors or of dicts, go there;
 //   2. otherwise, if the dict holds tensors directly, it is the one: its tensors are the entries, its other items are left out;
-//   3. otherwise, if exactly one of its items is a dict, go there; if not, Error with the names to choose from.
-// A leading "module." (DataParallel) is removed when every name has it.
+//   3. otherwise, if exactly one of its items is such a dict, go there; if not, Error with the names to choose from.
+// The names are unwrapped().
 StateDict read_pth(const std::string& path);
 StateDict parse_pth(std::string_view bytes, const std::string& file);  // `file` is for messages
+
+// Without "module." (DataParallel) and "_orig_mod." (torch.compile) before the names, as often as every name has one.
+StateDict unwrapped(StateDict state);
 
 }  // namespace vitrine::io

@@ -1,5 +1,7 @@
 #include "nn/io/unpickle.h"
 
+#include <set>
+
 #include "nn/io/bytes.h"
 
 namespace vitrine::io {
@@ -17,6 +19,44 @@ constexpr std::pair<const char*, Dtype> kStorages[] = {
     {"torch LongStorage", Dtype::i64},  {"torch BFloat16Storage", Dtype::bf16}, {"torch IntStorage", Dtype::i32},
     {"torch ShortStorage", Dtype::i16}, {"torch CharStorage", Dtype::i8},       {"torch ByteStorage", Dtype::u8},
     {"torch BoolStorage", Dtype::b8},
+};
+// What lies beside state dicts in checkpoints, and where numpy and Python 2 have it. It stands for nothing here: dicts are dicts, every
+// other object is opaque.
+const std::set<std::string_view> kHarmless = {
+    "__builtin__ dict",
+    "__builtin__ float",
+    "__builtin__ frozenset",
+    "__builtin__ int",
+    "__builtin__ list",
+    "__builtin__ set",
+    "_codecs encode",
+    "argparse Namespace",
+    "builtins dict",
+    "builtins float",
+    "builtins frozenset",
+    "builtins int",
+    "builtins list",
+    "builtins set",
+    "collections Counter",
+    "collections defaultdict",
+    "numpy dtype",
+    "numpy ndarray",
+    "numpy._core.multiarray _reconstruct",
+    "numpy._core.multiarray scalar",
+    "numpy.core.multiarray _reconstruct",
+    "numpy.core.multiarray scalar",
+    "torch Size",
+    "torch bfloat16",
+    "torch bool",
+    "torch device",
+    "torch float16",
+    "torch float32",
+    "torch float64",
+    "torch int16",
+    "torch int32",
+    "torch int64",
+    "torch int8",
+    "torch uint8",
 };
 const Dtype* storage_dtype(const std::string& global) {
   for (const auto& [name, dtype] : kStorages)
@@ -39,7 +79,7 @@ std::vector<int64_t> integers(const Pickle& p, const Value& v, const char* what)
 class Torch : public PickleMeaning {
  public:
   bool allows(const std::string& name) const override {
-    return name == kOrderedDict || name == kRebuildTensor || name == kRebuildParameter || storage_dtype(name);
+    return name == kOrderedDict || name == kRebuildTensor || name == kRebuildParameter || storage_dtype(name) || kHarmless.count(name);
   }
   Value call(const Pickle& p, const std::string& name, const std::vector<int>& args) override {
     if (name == kOrderedDict) return ordered_dict(p, args);
@@ -48,6 +88,7 @@ class Torch : public PickleMeaning {
       CHECK(is_tensor(p[args[0]]), "expected a tensor");
       return p[args[0]];
     }
+    if (kHarmless.count(name)) return {.kind = name.starts_with("collections ") ? Kind::dict : Kind::object};
     CHECK(name == kRebuildTensor, "global '", name, "' cannot be called");
     // (storage, offset, size, stride, requires_grad, hooks[, metadata])
     CHECK(args.size() == 6 || args.size() == 7, "_rebuild_tensor_v2: expected 6 arguments");
@@ -74,9 +115,9 @@ class Torch : public PickleMeaning {
     storages.push_back({key.text, *dtype, numel});
     return {.kind = Kind::object, .integer = static_cast<int64_t>(storages.size() - 1), .text = kStorage};
   }
-  // The state of an OrderedDict is _metadata: version numbers of modules.
+  // The state of an OrderedDict is _metadata: version numbers of modules. That of an opaque object means as little as the object.
   void build(const Pickle&, Value& object, const Value&) override {
-    CHECK(object.kind == Kind::dict, "expected an OrderedDict below its state");
+    CHECK(object.kind == Kind::dict || object.kind == Kind::object, "expected an OrderedDict or another object below its state");
   }
 
   std::vector<Storage> storages;

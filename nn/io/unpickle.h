@@ -1,4 +1,5 @@
-// The pickles of PyTorch checkpoints: dicts of tensors by thirteen globals, each with a meaning given here; nothing is executed.
+// The pickles of PyTorch checkpoints: dicts of tensors by thirteen globals, each with a meaning given here, and a list of others that may
+// stand beside them and mean nothing. Nothing is executed.
 #pragma once
 #include <cstdint>
 #include <string>
@@ -24,7 +25,7 @@ struct View {
   std::vector<int64_t> shape, stride;
 };
 
-// An object's text is kTensor or kStorage; its integer is an index into views or storages.
+// An object's text is kTensor or kStorage, and its integer an index into views or storages; or the text is empty.
 inline constexpr const char *kTensor = "tensor", *kStorage = "storage";
 struct TorchPickle : Pickle {
   std::vector<Storage> storages;

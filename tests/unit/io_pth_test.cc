@@ -79,6 +79,27 @@ TEST(Pth, NestedCheckpoints) {
   EXPECT_TRUE(contains(message, "one, two")) << message;
 }
 
+TEST(Pth, WhatStandsBesideTheWeightsIsLeftOut) {
+  for (auto* name : {"beside2.pth", "beside2_legacy.pth", "beside4.pth", "beside4_legacy.pth"})
+    expect_equal(read(name), made_state(), name);
+}
+
+TEST(Pth, ADictOfAUsualNameWithoutTensorsIsPassedOver) { expect_equal(read("named_model.pth"), made_state(), "named_model.pth"); }
+
+TEST(Pth, PrefixesOfWrappersAreRemovedAsOftenAsAllNamesHaveThem) {
+  expect_equal(read("wrapped.pth"), made_state(), "wrapped.pth");
+  const auto first = [](std::vector<std::string> names) {
+    StateDict state;
+    for (auto& name : names) state.entries.emplace_back(name, Tensor());
+    state = io::unwrapped(state);
+    return state.entries.empty() ? "none" : state.entries[0].first;
+  };
+  EXPECT_EQ(first({"_orig_mod.module.a", "_orig_mod.module.b"}), "a");
+  EXPECT_EQ(first({"module.module.a", "module.b"}), "module.a");
+  EXPECT_EQ(first({"module.a", "b"}), "module.a");
+  EXPECT_EQ(first({}), "none");
+}
+
 TEST(Pth, RefusesWithReason) {
   const std::pair<const char*, const char*> cases[] = {
       {"bad_attack.pth", "data.pkl: byte 22: global 'posix system' is not allowed"},

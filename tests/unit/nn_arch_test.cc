@@ -4,9 +4,11 @@
 #include <nlohmann/json.hpp>
 #include <sstream>
 
+#include "nn/io/safetensors.h"
 #include "nn/network.h"
 #include "tests/golden.h"
 #include "tests/recipe.h"
+#include "tests/unit/io_testing.h"
 
 namespace vitrine {
 namespace {
@@ -177,6 +179,16 @@ TEST(NnStateDict, NumbersThatNoNetworkComputesWithAreRefused) {
   EXPECT_EQ(message("bn1.running_var", full(0)), "");
   EXPECT_EQ(message("bn1.weight", as(Dtype::i64)), "x.pth: bn1.weight is i64[4], expected floating-point numbers");
   EXPECT_EQ(message("bn1.weight", as(Dtype::f64)), "");
+}
+
+TEST(NnStateDict, SafetensorsFilesAreUnwrappedToo) {
+  auto m = nn::make_network("iresnet18", {112, 112, 1.0 / 16, 16});
+  io::TensorFile file;
+  for (auto& [name, tensor] : recipe::state_dict(*m, [](const std::string&, const Shape&s, int) { return Tensor::full(s, 1); }).entries)
+    file.tensors.emplace_back("module._orig_mod." + name, tensor);
+  const TemporaryFile at("wrapped.safetensors");
+  io::write_safetensors(at.path, file);
+  EXPECT_EQ(nn::open_model(at.path).info.at("arch"), "iresnet18");
 }
 
 }  // namespace

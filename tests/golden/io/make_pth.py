@@ -1,9 +1,10 @@
 """Writes the checkpoints of tests/unit/io_pth_test.cc that shared fixtures lack: every protocol, nesting, and files to be refused.
 Standard library only: the classes below stand for PyTorch's, whose pickled form is the format. Run in this folder: python3 make_pth.py"""
-import collections, io, os, pickle, struct, sys, types, zipfile
+import argparse, collections, io, os, pickle, struct, sys, types, zipfile
 
 torch, utils = types.ModuleType("torch"), types.ModuleType("torch._utils")
-sys.modules.update({"torch": torch, "torch._utils": utils})
+numpy, multiarray = types.ModuleType("numpy"), types.ModuleType("numpy.core.multiarray")
+sys.modules.update({m.__name__: m for m in (torch, utils, numpy, multiarray)})
 
 
 def fake(module, name):
@@ -88,6 +89,24 @@ class Attack:
         return os.system, ("echo attacked",)
 
 
+class Call:
+    def __init__(self, *reduce):
+        self.reduce = reduce
+
+    def __reduce__(self):
+        return self.reduce
+
+
+def beside():
+    """What trainers keep beside the weights, as torch and numpy pickle it."""
+    dtype = Call(fake(numpy, "dtype"), ("f8", False, True), (3, "<", None, None, None, -1, -1, 0))
+    counter, by_name = collections.Counter("aab"), collections.defaultdict(list)
+    by_name["x"].append(1)
+    return {"acc": Call(fake(multiarray, "scalar"), (dtype, struct.pack("<d", 0.99))), "seen": counter, "by_name": by_name,
+            "size": Call(fake(torch, "Size"), ((1, 2),)), "device": Call(fake(torch, "device"), ("cpu",)), "dtype": fake(torch, "float32"),
+            "set": {1, 2}, "frozen": frozenset("a"), "args": argparse.Namespace(lr=0.1, name="r50"), "note": b"bytes \xff"}
+
+
 moments = {0: {"step": 7, "exp_avg": Tensor(Storage(FloatStorage, "f", [9.0]), (1,))}}
 optimizer = {"state": moments, "param_groups": [{"lr": 0.1, "params": [0, 1]}]}
 for p in (2, 3, 4, 5):
@@ -100,6 +119,11 @@ write_zip("nested_insightface.pth", insightface, 4)
 write_legacy("nested_net.pth", {"epoch": 68, "net_state_dict": state()})
 write_zip("nested_deep.pth", {"best": Tensor(Storage(FloatStorage, "f", [0.5]), ()), "model": {"state_dict": state("module.")}})
 write_zip("nested_only.pth", {"epoch": 1, "weights_of_mine": state()})
+write_zip("wrapped.pth", state("module._orig_mod.module."))
+write_zip("named_model.pth", {"model": {"name": "r50", "depth": 50}, "backbone": state()})
+for p in (2, 4):
+    write_zip(f"beside{p}.pth", {**beside(), "net": state()}, p)
+    write_legacy(f"beside{p}_legacy.pth", {**beside(), "weights_of_mine": state()}, p)
 write_zip("bad_ambiguous.pth", {"one": state(), "two": state()})
 write_zip("bad_attack.pth", {"state_dict": Attack()})
 write_zip("bad_big_endian.pth", state(), byteorder="big")
