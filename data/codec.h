@@ -21,8 +21,8 @@ std::vector<uint8_t> encode_jpeg(const Image& image, int quality = 95, Chroma ch
 std::vector<uint8_t> encode_png(const Image& image);
 
 Image read_image(const std::string& path);
-// By the extension: .jpg, .jpeg (quality 95) or .png in any case. Readers see the old file or the whole new one, never a part:
-// the bytes go to PATH.PID.tmp, which is then renamed. The folder must exist.
+// By the extension: .jpg, .jpeg (quality 95) or .png in any case. Readers see the old file or the whole new one, never a part
+// (save_bytes). The folder must exist.
 void write_image(const std::string& path, const Image& image);
 
 // ".JPG" -> true: the extensions the two functions above and DirectorySet know.

@@ -3,11 +3,11 @@
 #include <algorithm>
 #include <cmath>
 #include <filesystem>
-#include <fstream>
 #include <numeric>
 #include <tuple>
 
 #include "data/codec.h"
+#include "engine/core/bytes.h"
 #include "engine/core/error.h"
 #include "engine/core/parallel.h"
 #include "engine/core/rng.h"
@@ -179,10 +179,9 @@ void write_images(const SyntheticSet& set, const std::string& dir) {
 }
 
 void write_pairs(const SyntheticPairs& list, const std::string& path) {
-  std::ofstream out(path, std::ios::binary);
-  for (const SyntheticPair& pair : list.pairs) out << list.images.name(pair.a) << "\n" << list.images.name(pair.b) << "\n";
-  out.close();
-  CHECK(out, path, ": cannot be written");
+  save_bytes(path, [&](std::ostream& out) {
+    for (const SyntheticPair& pair : list.pairs) out << list.images.name(pair.a) << "\n" << list.images.name(pair.b) << "\n";
+  });
 }
 
 }  // namespace vitrine::data

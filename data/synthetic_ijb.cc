@@ -3,11 +3,11 @@
 #include <algorithm>
 #include <cmath>
 #include <filesystem>
-#include <fstream>
 
 #include "data/codec.h"
 #include "data/face_renderer.h"
 #include "data/synthetic.h"
+#include "engine/core/bytes.h"
 #include "engine/core/error.h"
 #include "engine/core/parallel.h"
 #include "engine/core/rng.h"
@@ -82,14 +82,6 @@ float detector_score(const FaceShot& s) {
   return std::clamp(0.98f - 0.08f * s.blur - 0.3f * std::abs(s.yaw) - covered, 0.1f, 1.0f);
 }
 
-template <class Write>
-void write_text(const std::filesystem::path& path, const Write& write) {
-  std::ofstream out(path, std::ios::binary);
-  write(out);
-  out.close();
-  CHECK(out, path.string(), ": cannot be written");
-}
-
 }  // namespace
 
 SyntheticIjb synthetic_ijb(uint64_t seed, int subjects) {
@@ -132,21 +124,21 @@ void write_ijb(const SyntheticIjb& set, const std::string& dir) {
     std::filesystem::create_directories(folder, error);
     CHECK(!error, folder.string(), ": cannot be made: ", error.message());
   }
-  write_text(meta / "ijbc_face_tid_mid.txt", [&](std::ostream& out) {
+  save_bytes(meta / "ijbc_face_tid_mid.txt", [&](std::ostream& out) {
     for (auto& f : set.faces) out << f.name << " " << f.template_id << " " << f.medium << "\n";
   });
-  write_text(meta / "ijbc_name_5pts_score.txt", [&](std::ostream& out) {
+  save_bytes(meta / "ijbc_name_5pts_score.txt", [&](std::ostream& out) {
     for (auto& f : set.faces) {
       out << f.name;
       for (auto& [x, y] : f.points) out << " " << x << " " << y;
       out << " " << f.score << "\n";
     }
   });
-  write_text(meta / "ijbc_template_pair_label.txt", [&](std::ostream& out) {
+  save_bytes(meta / "ijbc_template_pair_label.txt", [&](std::ostream& out) {
     for (auto& [a, b, same] : set.pairs) out << a << " " << b << " " << same << "\n";
   });
   const auto enrolled = [&](const char* name, const std::vector<SyntheticIjb::Enrolled>& all) {
-    write_text(meta / name, [&](std::ostream& out) {
+    save_bytes(meta / name, [&](std::ostream& out) {
       out << "TEMPLATE_ID,SUBJECT_ID,FILENAME\n";
       for (auto& f : set.faces)  // a row an image
         for (auto& e : all)

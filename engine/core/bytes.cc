@@ -18,7 +18,7 @@ static_assert(std::endian::native == std::endian::little, "the formats here are 
 std::string load_bytes(const std::string& path) {
   CHECK(!std::filesystem::is_directory(path), path, ": is a directory, expected a file");
   std::ifstream in(path, std::ios::binary | std::ios::ate);
-  CHECK(in, path, ": cannot be opened");
+  CHECK(in, path, ": cannot be opened: ", std::strerror(errno));
   std::streamoff size = in.tellg();
   CHECK(size >= 0, path, ": its size cannot be read");
   std::string bytes(static_cast<size_t>(size), '\0');
