@@ -44,12 +44,28 @@ struct Reader {
   ~Reader() { png_destroy_read_struct(&png, &info, nullptr); }
 };
 
-// Ask for 8-bit RGB rows, whatever is stored. Runs inside guarded().
-void request_rgb(png_structp png) {
+// Ask for 8-bit RGB rows, whatever is stored; of a palette for its indices, a byte each, because libpng's own expansion takes those beyond
+// the palette for black. Runs inside guarded().
+void request_rows(png_structp png, bool indexed) {
+  if (indexed) return png_set_packing(png);
   png_set_expand(png);
   png_set_strip_16(png);
   png_set_strip_alpha(png);
   png_set_gray_to_rgb(png);
+}
+
+// Rows that begin with their indices become rows of colours, from the right.
+void look_up(png_structp png, png_infop info, Image& image, const std::string& name) {
+  png_colorp palette = nullptr;
+  int colours = 0;
+  png_get_PLTE(png, info, &palette, &colours);
+  for (int y = 0; y < image.height; ++y)
+    for (int x = image.width - 1; x >= 0; --x) {
+      const int index = image.row(y)[x];
+      CHECK(index < colours, name, ": PNG data: colour ", index, " of a palette of ", colours);
+      uint8_t* pixel = image.row(y) + Image::channels * x;
+      pixel[0] = palette[index].red, pixel[1] = palette[index].green, pixel[2] = palette[index].blue;
+    }
 }
 
 }  // namespace
@@ -72,16 +88,18 @@ Image detail::decode_png(const uint8_t* bytes, size_t size, const std::string& n
   CHECK(int64_t(png_get_rowbytes(png, info) + 1) * height <= int64_t(size) * 1032, name, ": PNG of ", size, " bytes cannot hold ", width,
         "x", height, " pixels");
 
+  const bool indexed = png_get_color_type(png, info) == PNG_COLOR_TYPE_PALETTE;
   int passes = 0;  // 7 when interlaced
   size_t row_bytes = 0;
   const bool prepared = guarded(reader.jump, [&] {
-    request_rgb(png);
+    request_rows(png, indexed);
     passes = png_set_interlace_handling(png);
     png_read_update_info(png, info);
     row_bytes = png_get_rowbytes(png, info);
   });
   CHECK(prepared, name, ": PNG header: ", reader.jump.message);
-  CHECK(row_bytes == size_t(width) * Image::channels, name, ": PNG: rows of ", row_bytes, " bytes, ", width * Image::channels, " expected");
+  const int64_t expected = width * (indexed ? 1 : Image::channels);
+  CHECK(int64_t(row_bytes) == expected, name, ": PNG: rows of ", row_bytes, " bytes, ", expected, " expected");
 
   Image image{int(height), int(width)};
   const bool decoded = guarded(reader.jump, [&] {
@@ -90,6 +108,7 @@ Image detail::decode_png(const uint8_t* bytes, size_t size, const std::string& n
     png_read_end(png, nullptr);
   });
   CHECK(decoded, name, ": PNG data: ", reader.jump.message);
+  if (indexed) look_up(png, info, image, name);
   return image;
 }
 

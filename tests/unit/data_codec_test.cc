@@ -8,6 +8,7 @@
 #include <cstdlib>
 
 #include <jpeglib.h>
+#include <png.h>
 
 #include "tests/unit/data_testing.h"
 
@@ -53,6 +54,36 @@ TEST(DataCodec, EveryKindOfPngBecomesRgb) {
         if (name == "gray1") expected.fill((x + y) % 2 * 255);
         for (int c = 0; c < 3; ++c) ASSERT_EQ(image.row(y)[3 * x + c], expected[c]) << name << " " << x << "," << y;
       }
+  }
+}
+
+TEST(DataCodec, ColoursOutsideThePaletteAreRefused) {
+  png_byte index[4] = {0, 1, 2, 3};
+  png_color colours[4] = {{9, 8, 7}, {1, 2, 3}, {4, 5, 6}, {7, 8, 9}};
+  const auto written = [&](int count, int bits) {
+    std::vector<uint8_t> out;
+    png_structp png = png_create_write_struct(PNG_LIBPNG_VER_STRING, nullptr, nullptr, [](png_structp, const char*) {});
+    png_infop info = png_create_info_struct(png);
+    png_set_write_fn(
+        png, &out,
+        [](png_structp p, png_bytep b, size_t n) {
+          auto* o = static_cast<std::vector<uint8_t>*>(png_get_io_ptr(p));
+          o->insert(o->end(), b, b + n);
+        },
+        nullptr);
+    png_set_IHDR(png, info, 4, 1, bits, PNG_COLOR_TYPE_PALETTE, PNG_INTERLACE_NONE, PNG_COMPRESSION_TYPE_BASE, PNG_FILTER_TYPE_BASE);
+    png_set_PLTE(png, info, colours, count);
+    png_set_check_for_invalid_index(png, -1);
+    png_write_info(png, info);
+    png_set_packing(png);
+    png_write_row(png, index);
+    png_write_end(png, info);
+    png_destroy_write_struct(&png, &info);
+    return out;
+  };
+  for (int bits : {2, 4, 8}) {
+    EXPECT_EQ(decode_bytes(written(4, bits)).pixels, (std::vector<uint8_t>{9, 8, 7, 1, 2, 3, 4, 5, 6, 7, 8, 9})) << bits;
+    EXPECT_EQ(error_of([&] { decode_bytes(written(3, bits)); }), "test: PNG data: colour 3 of a palette of 3") << bits;
   }
 }
 
@@ -134,7 +165,7 @@ TEST(DataCodec, MessagesNameTheFileAndTheFault) {
   const Scratch scratch;
   const auto error = [&](const std::string& path) { return error_of([&] { read_image(path); }); };
   EXPECT_NE(error(scratch / "none.jpg").find("none.jpg: cannot be opened: No such file"), std::string::npos);
-  EXPECT_NE(error(scratch.path.string()).find(": cannot be read: Is a directory"), std::string::npos);
+  EXPECT_NE(error(scratch.path.string()).find(": is a directory, expected a file"), std::string::npos);
   EXPECT_NE(error(scratch.write("empty.jpg", "")).find("empty.jpg: neither JPEG nor PNG (0 bytes"), std::string::npos);
   EXPECT_NE(error(scratch.write("text.png", "hello, world")).find("neither JPEG nor PNG"), std::string::npos);
   const std::string jpeg = read_file(golden("data/small.jpg")), png = read_file(golden("data/rgb8.png"));
