@@ -4,6 +4,7 @@
 #include <omp.h>
 
 #include <algorithm>
+#include <atomic>
 #include <cstdint>
 #include <exception>
 
@@ -14,7 +15,8 @@ inline int threads() { return omp_get_max_threads(); }
 
 inline int64_t chunk_count(int64_t n, int64_t grain) { return (n + grain - 1) / grain; }
 
-// body(chunk) for every chunk in [0, chunks), each by one thread. The first exception is rethrown to the caller.
+// body(chunk) for every chunk in [0, chunks), each by one thread. The first exception is rethrown to the caller; chunks
+// that have not begun by then do not run.
 template <class Body>
 void parallel_chunks(int64_t chunks, Body&& body) {
   if (chunks <= 1 || threads() == 1 || omp_in_parallel()) {
@@ -22,13 +24,15 @@ void parallel_chunks(int64_t chunks, Body&& body) {
     return;
   }
   std::exception_ptr failure;
+  std::atomic<bool> failed = false;
 #pragma omp parallel for schedule(dynamic, 1)
   for (int64_t c = 0; c < chunks; ++c) {
+    if (failed) continue;
     try {
       body(c);
     } catch (...) {
 #pragma omp critical(vitrine_parallel_failure)
-      if (!failure) failure = std::current_exception();
+      if (!failed.exchange(true)) failure = std::current_exception();
     }
   }
   if (failure) std::rethrow_exception(failure);

@@ -1,6 +1,7 @@
 // Random numbers and parallel loops: the two things that could make a run depend on the machine.
 #include <gtest/gtest.h>
 
+#include <atomic>
 #include <mutex>
 #include <set>
 
@@ -86,12 +87,26 @@ TEST_F(CoreParallel, ChunksDependOnTheRangeAndTheGrainAlone) {
     }
 }
 
-TEST_F(CoreParallel, AnExceptionOfAnyChunkReachesTheCallerAndTheOthersStillRun) {
+TEST_F(CoreParallel, AnExceptionOfAnyChunkReachesTheCaller) {
   for (int t : {1, 4}) {
     set_threads(t);
     EXPECT_THROW(parallel_for(100, 1, [](int64_t begin, int64_t) { CHECK(begin != 63, "chunk ", begin); }), Error) << t;
   }
   EXPECT_EQ(chunks(10, 1).size(), 10u) << "loops work afterwards";
+}
+
+TEST_F(CoreParallel, AfterAFailureNoFurtherChunkBegins) {
+  for (int t : {1, 4}) {
+    set_threads(t);
+    std::atomic<int> begun = 0;
+    EXPECT_THROW(parallel_chunks(1000,
+                                 [&](int64_t c) {
+                                   ++begun;
+                                   throw Error(cat("chunk ", c));
+                                 }),
+                 Error);
+    EXPECT_LE(begun, t);
+  }
 }
 
 TEST_F(CoreParallel, ALoopInsideALoopRunsInItsThread) {
