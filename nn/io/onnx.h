@@ -9,10 +9,11 @@
 namespace vitrine::io {
 
 // Conv, BatchNormalization (inference), PRelu, Relu, Sigmoid, Add, Sub, Mul, Div, Gemm, MatMul, Flatten, Reshape to [N,-1] or to channels
-// in groups and back, Transpose, Concat, Split, Slice, MaxPool, GlobalAveragePool, Identity, Dropout, Constant; opset 7 or newer, one f32
-// image or matrix as input. A symbolic batch becomes 1. Every use of an initialiser becomes a parameter of its own (exporters merge equal
-// ones, training must not). info says "mean" and "std": 0 and 1 of a network that begins with its own normalisation (nodes named Sub and
-// Mul), 127.5 of others. Error with the file and the node for everything else.
+// in groups and back, Transpose, Concat, Split, Slice, MaxPool, GlobalAveragePool (also as ReduceMean), Identity, Dropout, Constant; opset
+// 7 or newer, one f32 image or matrix as input. A symbolic batch becomes 1. Every use of an initialiser becomes a parameter of its own
+// (exporters merge equal ones, training must not). info says "mean" and "std": 0 and 1 of a network that begins with its own normalisation
+// (nodes named Sub and Mul), 127.5 of others. Error with the file and the node for everything else. Constants may lie in a file beside the
+// model (external data), which only import_onnx looks for.
 Model import_onnx(const std::string& path);
 Model parse_onnx(std::string_view bytes, const std::string& file);  // `file` is for messages
 

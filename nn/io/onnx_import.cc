@@ -134,8 +134,10 @@ Id Importer::product(bool transposed) {
 }
 
 void Importer::flatten_node() {
-  if (integer("axis", 1) != 1) fail("axis ", integer("axis", 1), ", expected 1");
-  flatten(input(0));
+  const Operand& x = input(0);
+  const int64_t axis = integer("axis", 1), rank = x.constant ? 0 : static_cast<int64_t>(onnx_shape(x).size());
+  if (axis != 1 && axis != 1 - rank) fail("axis ", axis, ", expected 1");
+  flatten(x);
 }
 void Importer::flatten(const Operand& o) {
   if (o.constant) fail("expected a computed value, found a constant");
@@ -299,6 +301,20 @@ void Importer::global_average_pool() {
   result(emit("mul_scalar", scale, {emit("sum", reduce, {x})}));
 }
 
+void Importer::reduce_mean() {
+  const Id x = value(input(0));
+  std::vector<int64_t> axes;
+  if (has_input(1))
+    axes = integers(1);  // from opset 18 on
+  else if (auto* a = attribute("axes"))
+    axes.assign(a->ints().begin(), a->ints().end());
+  std::set<int> ours;
+  for (int64_t axis : axes) ours.insert(our_axis(axis, x));
+  if (shape(x).rank() != 4 || ours != std::set<int>{1, 2} || integer("keepdims", 1) != 1)
+    fail("axes ", brief(list(axes)), ", expected height and width of an image, keepdims 1");
+  global_average_pool();
+}
+
 void Importer::relu() { result(emit("relu", nullptr, {value(input(0))})); }
 void Importer::sigmoid() { result(emit("sigmoid", nullptr, {value(input(0))})); }
 void Importer::identity() { result(Operand(input(0))); }
@@ -310,29 +326,45 @@ void Importer::constant_node() {
 
 const std::map<std::string, Importer::Rule>& Importer::rules() {
   static const std::map<std::string, Rule> table = {
-      {"Add", &Importer::add},           {"BatchNormalization", &Importer::batch_norm},
-      {"Concat", &Importer::concat},     {"Constant", &Importer::constant_node},
-      {"Conv", &Importer::conv},         {"Div", &Importer::div},
-      {"Dropout", &Importer::identity},  {"Flatten", &Importer::flatten_node},
-      {"Gemm", &Importer::gemm},         {"GlobalAveragePool", &Importer::global_average_pool},
-      {"Identity", &Importer::identity}, {"MatMul", &Importer::matmul},
-      {"MaxPool", &Importer::max_pool},  {"Mul", &Importer::mul},
-      {"PRelu", &Importer::prelu},       {"Relu", &Importer::relu},
-      {"Reshape", &Importer::reshape},   {"Sigmoid", &Importer::sigmoid},
-      {"Slice", &Importer::slice_node},  {"Split", &Importer::split},
-      {"Sub", &Importer::sub},           {"Transpose", &Importer::transpose_node},
+      {"Add", &Importer::add},
+      {"BatchNormalization", &Importer::batch_norm},
+      {"Concat", &Importer::concat},
+      {"Constant", &Importer::constant_node},
+      {"Conv", &Importer::conv},
+      {"Div", &Importer::div},
+      {"Dropout", &Importer::identity},
+      {"Flatten", &Importer::flatten_node},
+      {"Gemm", &Importer::gemm},
+      {"GlobalAveragePool", &Importer::global_average_pool},
+      {"Identity", &Importer::identity},
+      {"MatMul", &Importer::matmul},
+      {"MaxPool", &Importer::max_pool},
+      {"Mul", &Importer::mul},
+      {"PRelu", &Importer::prelu},
+      {"Relu", &Importer::relu},
+      {"ReduceMean", &Importer::reduce_mean},
+      {"Reshape", &Importer::reshape},
+      {"Sigmoid", &Importer::sigmoid},
+      {"Slice", &Importer::slice_node},
+      {"Split", &Importer::split},
+      {"Sub", &Importer::sub},
+      {"Transpose", &Importer::transpose_node},
   };
   return table;
 }
 
-Model parse_onnx(std::string_view bytes, const std::string& file) {
+namespace {
+Model parse(std::string_view bytes, const std::string& file, const std::string& path) {
   CHECK(bytes.size() <= INT_MAX, file, ": ", bytes.size(), " bytes, expected at most 2 GB");
   onnx::ModelProto proto;
   CHECK(proto.ParseFromArray(bytes.data(), static_cast<int>(bytes.size())), file, ": not a protobuf message, expected an ONNX model");
   NoGrad quiet;
-  return Importer(proto, file, bytes.size()).run();
+  return Importer(proto, file, bytes.size(), path).run();
 }
+}  // namespace
 
-Model import_onnx(const std::string& path) { return parse_onnx(load_bytes(path), path); }
+Model parse_onnx(std::string_view bytes, const std::string& file) { return parse(bytes, file, ""); }
+
+Model import_onnx(const std::string& path) { return parse(load_bytes(path), path, path); }
 
 }  // namespace vitrine::io

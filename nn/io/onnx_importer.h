@@ -18,7 +18,7 @@ constexpr int64_t kMaxBatch = 1024;
 constexpr int64_t kMaxGroups = 1 << 20;
 constexpr int kMaxNodes = 1 << 16;
 constexpr double kMaxElements = 0x1p33;  // of one value
-constexpr int64_t kMaxSharing = 8;       // parameters together, in sizes of the file (initialisers may be used more than once)
+constexpr int64_t kMaxSharing = 8;       // parameters together, in sizes of the file and its data (initialisers may be used more than once)
 
 // What a name in the ONNX graph stands for: a constant of the file, or a value of our graph. A flattened image is kept as the image for
 // as long as possible: a matrix product can take its columns in our order (H,W,C), everybody else needs them in ONNX's (C,H,W).
@@ -30,8 +30,8 @@ struct Operand {
 
 class Importer {
  public:
-  Importer(const onnx::ModelProto& proto, const std::string& file, size_t file_size)
-      : proto_(proto), graph_(proto.graph()), file_(file), budget_(kMaxSharing * static_cast<int64_t>(file_size)) {}
+  Importer(const onnx::ModelProto& proto, const std::string& file, size_t file_size, const std::string& path)
+      : proto_(proto), graph_(proto.graph()), file_(file), path_(path), budget_(kMaxSharing * static_cast<int64_t>(file_size)) {}
 
   Model run() {
     check_version();
@@ -161,7 +161,12 @@ class Importer {
   Tensor constant(int i) {
     const Operand& o = input(i);
     if (!o.constant) fail("expected input ", i, " to be a constant");
-    return decode(*o.constant, cat(where_, "input ", i, ": "));
+    const std::string where = cat(where_, "input ", i, ": ");
+    if (o.constant->data_location() == onnx::TensorProto::EXTERNAL) {
+      const std::string file = external_file(*o.constant, where, path_);
+      if (beside_.insert(file).second) budget_ += kMaxSharing * static_cast<int64_t>(std::filesystem::file_size(file));
+    }
+    return decode(*o.constant, where, path_);
   }
   Tensor weights(int i) {
     Tensor t = constant(i).to(Dtype::f32);
@@ -250,7 +255,7 @@ class Importer {
 
   // --- one function per operator: onnx_import.cc ----------------------------------------------------------------------------------
   void conv(), batch_norm(), prelu(), add(), sub(), mul(), div(), gemm(), matmul(), flatten_node(), reshape(), transpose_node(),
-      global_average_pool(), relu(), sigmoid(), identity(), constant_node(), concat(), split(), slice_node(), max_pool();
+      global_average_pool(), relu(), sigmoid(), identity(), constant_node(), concat(), split(), slice_node(), max_pool(), reduce_mean();
   static double shortest(float v);
   void binary(const char* op);
   static std::vector<int64_t> resolved(std::vector<int64_t> to, const std::vector<int64_t>& from);
@@ -265,7 +270,9 @@ class Importer {
   const onnx::ModelProto& proto_;
   const onnx::GraphProto& graph_;
   const std::string& file_;
-  int64_t budget_;  // bytes of parameters still allowed
+  const std::string& path_;       // of the file, empty if it is none
+  std::set<std::string> beside_;  // files of external data
+  int64_t budget_;                // bytes of parameters still allowed
   Model out_;
   std::map<std::string, Operand> names_;
   std::map<std::string, int> used_;

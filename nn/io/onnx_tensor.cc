@@ -1,7 +1,11 @@
 #include "nn/io/onnx_tensor.h"
 
+#include <algorithm>
 #include <cstring>
+#include <filesystem>
+#include <fstream>
 
+#include "engine/core/text.h"
 #include "nn/io/bytes.h"
 
 namespace vitrine::io {
@@ -51,16 +55,48 @@ Tensor from_field(const Field& field, const Shape& shape, Dtype dtype, const std
   return t;
 }
 
+std::string external(const Proto& proto, const char* key, const std::string& otherwise) {
+  for (const auto& entry : proto.external_data())
+    if (entry.key() == key) return entry.value();
+  return otherwise;
+}
+
+std::string read_external(const Proto& proto, int64_t size, const std::string& where, const std::string& model) {
+  const std::string file = external_file(proto, where, model);
+  const auto offset = number_from<int64_t>(external(proto, "offset", "0"));
+  const auto length = number_from<int64_t>(external(proto, "length", std::to_string(size)));
+  const auto there = static_cast<int64_t>(std::filesystem::file_size(file));
+  CHECK(offset && *offset >= 0 && length && *length == size && size <= there && *offset <= there - size, where, file, " has ", there,
+        " bytes, expected ", size, " at offset ", brief(external(proto, "offset", "0")), ", length ",
+        brief(external(proto, "length", "of the tensor")));
+  std::string bytes(static_cast<size_t>(size), '\0');
+  std::ifstream in(file, std::ios::binary);
+  in.seekg(*offset);
+  in.read(bytes.data(), size);
+  CHECK(in, where, file, ": cannot be read");
+  return bytes;
+}
+
 }  // namespace
 
-Tensor decode(const Proto& proto, const std::string& where) {
+std::string external_file(const Proto& proto, const std::string& where, const std::string& model) {
+  CHECK(!model.empty(), where, "the data lies in another file, expected it inside");
+  const std::filesystem::path location = external(proto, "location", "");
+  const bool beside = location.is_relative() && std::find(location.begin(), location.end(), "..") == location.end();
+  const std::string file = (std::filesystem::path(model).parent_path() / location).string();
+  std::error_code error;
+  CHECK(beside && std::filesystem::is_regular_file(file, error), where, "the data lies in '", brief(location.string()),
+        "', expected a file beside the model");
+  return file;
+}
+
+Tensor decode(const Proto& proto, const std::string& where, const std::string& model) {
   Dtype dtype = dtype_of_code(proto.data_type(), where);
   std::vector<int64_t> dims(proto.dims().begin(), proto.dims().end());
   auto bytes = tensor_bytes(dims, dtype);
   CHECK(bytes, where, "shape ", brief(list(dims)), " is not supported");
-  CHECK(proto.data_location() == Proto::DEFAULT && proto.external_data().empty(), where,
-        "the data lies in another file, expected it inside");
   Shape shape(dims);
+  if (proto.data_location() == Proto::EXTERNAL) return tensor_from(shape, dtype, read_external(proto, *bytes, where, model));
   if (proto.has_raw_data()) {
     auto size = static_cast<int64_t>(proto.raw_data().size());
     CHECK(size == *bytes, where, size, " bytes, expected ", *bytes, " for ", shape);

@@ -1,4 +1,5 @@
 // ONNX: import against a plain N,C,H,W evaluator of the same file, export and import again, check 26, and refusals.
+#include <fstream>
 #include <map>
 #include <nlohmann/json.hpp>
 #include <set>
@@ -86,6 +87,55 @@ TEST(Onnx, ANetworkWithItsOwnNormalisationIsNotNormalisedTwice) {
   EXPECT_EQ(mean_and_std("Sub_3", "Mul_4", 7), "127.5 127.5");  // the ninth node does not count
   EXPECT_EQ(mean_and_std("Sub_3", "scale", 0), "127.5 127.5");
   EXPECT_EQ(mean_and_std("bias_minus", "Mul_4", 0), "127.5 127.5");
+}
+
+TEST(Onnx, TheMeanOverHeightAndWidthAndNegativeFlattenAxesMeanWhatTheSpecificationSays) {
+  for (const auto& axes : {std::vector<int64_t>{2, 3}, {-1, -2}}) {
+    Builder b, later({0, 3, 6, 5}, 18);
+    check_file(b.bytes(b.node("Flatten", {b.node("ReduceMean", {"data"}, {{"axes", axes}})}, {}, {{"axis", -3}})));
+    check_file(later.bytes(later.node("ReduceMean", {"data", later.integers("axes", axes)})));
+  }
+  const auto refused = [](const std::vector<int64_t>& axes, int64_t keep) {
+    Builder b;
+    const std::string x = b.node("ReduceMean", {"data"}, {{"axes", axes}}, {{"keepdims", keep}});
+    return contains(error_of([&] { io::parse_onnx(b.bytes(x), "f"); }), "expected height and width of an image, keepdims 1");
+  };
+  EXPECT_TRUE(refused({1, 2}, 1) && refused({2}, 1) && refused({}, 1) && refused({2, 3}, 0));
+  Builder b;
+  EXPECT_TRUE(contains(error_of([&] { io::parse_onnx(b.bytes(b.node("Flatten", {"data"}, {}, {{"axis", -2}})), "f"); }), "axis -2"));
+}
+
+// As PyTorch's exporter writes them by default; more than eight times the size of the .onnx itself.
+TEST(Onnx, ExternalDataIsReadFromBesideTheModelAndFromNowhereElse) {
+  Builder b({0, 3, 1, 1});
+  const std::string x = b.node("Flatten", {b.node("Conv", {"data", b.weights("w", {500, 3, 1, 1})})}), whole = b.bytes(x);
+  const TemporaryFile model("outside.onnx"), data("outside.onnx.data");
+  const std::string raw = b.graph().initializer(0).raw_data(), name = std::filesystem::path(data.path).filename();
+  std::ofstream(data.path, std::ios::binary) << "12345678" << raw;
+  const auto opened = [&](const std::string& location, const std::string& offset, const std::string& length) {
+    auto* t = b.graph().mutable_initializer(0);
+    t->clear_raw_data(), t->clear_external_data(), t->set_data_location(onnx::TensorProto::EXTERNAL);
+    for (auto& [key, value] : {std::pair<std::string, std::string>("location", location), {"offset", offset}, {"length", length}}) {
+      if (value.empty()) continue;
+      auto* entry = t->add_external_data();
+      entry->set_key(key), entry->set_value(value);
+    }
+    std::ofstream(model.path, std::ios::binary) << b.bytes(x);
+    return io::import_onnx(model.path);
+  };
+  const Tensor expected = io::parse_onnx(whole, "f").tensors.at("w");
+  expect_same(opened(name, "8", "6000").tensors.at("w"), expected, "with a length");
+  expect_same(opened("./" + name, "8", "").tensors.at("w"), expected, "without");
+  for (auto [offset, length] : {std::pair("9", "6000"), {"-1", "6000"}, {"8", "5999"}, {"x", ""}, {"9223372036854775807", ""}}) {
+    const std::string message = error_of([&] { opened(name, offset, length); });
+    EXPECT_TRUE(contains(message, cat("has 6008 bytes, expected 6000 at offset ", offset))) << message;
+  }
+  for (const std::string& location : {"../" + std::filesystem::temp_directory_path().filename().string() + "/" + name, data.path,
+                                      name + ".none", std::string(), std::string(".")}) {
+    const std::string message = error_of([&] { opened(location, "8", "6000"); });
+    EXPECT_TRUE(contains(message, "expected a file beside the model")) << message;
+  }
+  EXPECT_TRUE(contains(error_of([&] { io::parse_onnx(b.bytes(x), "f"); }), "the data lies in another file"));
 }
 
 TEST(Onnx, SqueezeExciteTransposeAndFlattenedOutput) {

@@ -238,7 +238,7 @@ struct Reference {
       for (size_t i = 0; n.input_size() > 2 && i < y.v.size(); ++i) y.v[i] += broadcast(in(2), y.dims, static_cast<int64_t>(i));
       return y;
     }
-    if (op == "GlobalAveragePool") {
+    if (op == "GlobalAveragePool" || op == "ReduceMean") {
       int64_t area = y.dims[2] * y.dims[3];
       Array p{{y.dims[0], y.dims[1], 1, 1}, std::vector<double>(static_cast<size_t>(y.dims[0] * y.dims[1]))};
       for (size_t i = 0; i < x.size(); ++i) p.v[i / static_cast<size_t>(area)] += x[i] / static_cast<double>(area);
