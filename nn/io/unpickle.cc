@@ -1,7 +1,5 @@
 #include "nn/io/unpickle.h"
 
-#include <set>
-
 #include "nn/io/bytes.h"
 
 namespace vitrine::io {
@@ -22,42 +20,22 @@ constexpr std::pair<const char*, Dtype> kStorages[] = {
 };
 // What lies beside state dicts in checkpoints, and where numpy and Python 2 have it. It stands for nothing here: dicts are dicts, every
 // other object is opaque.
-const std::set<std::string_view> kHarmless = {
-    "__builtin__ dict",
-    "__builtin__ float",
-    "__builtin__ frozenset",
-    "__builtin__ int",
-    "__builtin__ list",
-    "__builtin__ set",
-    "_codecs encode",
-    "argparse Namespace",
-    "builtins dict",
-    "builtins float",
-    "builtins frozenset",
-    "builtins int",
-    "builtins list",
-    "builtins set",
-    "collections Counter",
-    "collections defaultdict",
-    "numpy dtype",
-    "numpy ndarray",
-    "numpy._core.multiarray _reconstruct",
-    "numpy._core.multiarray scalar",
-    "numpy.core.multiarray _reconstruct",
-    "numpy.core.multiarray scalar",
-    "torch Size",
-    "torch bfloat16",
-    "torch bool",
-    "torch device",
-    "torch float16",
-    "torch float32",
-    "torch float64",
-    "torch int16",
-    "torch int32",
-    "torch int64",
-    "torch int8",
-    "torch uint8",
+constexpr std::pair<std::string_view, std::string_view> kHarmless[] = {
+    {"__builtin__", " dict float frozenset int list set "},
+    {"builtins", " dict float frozenset int list set "},
+    {"_codecs", " encode "},
+    {"argparse", " Namespace "},
+    {"collections", " Counter defaultdict "},
+    {"numpy", " dtype ndarray "},
+    {"numpy._core.multiarray", " _reconstruct scalar "},
+    {"numpy.core.multiarray", " _reconstruct scalar "},
+    {"torch", " Size bfloat16 bool device float16 float32 float64 int16 int32 int64 int8 uint8 "},
 };
+bool is_harmless(const std::string& global) {
+  for (const auto& [module, names] : kHarmless)
+    if (global.starts_with(module) && names.find(global.substr(module.size()) + " ") != names.npos) return true;
+  return false;
+}
 const Dtype* storage_dtype(const std::string& global) {
   for (const auto& [name, dtype] : kStorages)
     if (global == name) return &dtype;
@@ -79,7 +57,7 @@ std::vector<int64_t> integers(const Pickle& p, const Value& v, const char* what)
 class Torch : public PickleMeaning {
  public:
   bool allows(const std::string& name) const override {
-    return name == kOrderedDict || name == kRebuildTensor || name == kRebuildParameter || storage_dtype(name) || kHarmless.count(name);
+    return name == kOrderedDict || name == kRebuildTensor || name == kRebuildParameter || storage_dtype(name) || is_harmless(name);
   }
   Value call(const Pickle& p, const std::string& name, const std::vector<int>& args) override {
     if (name == kOrderedDict) return ordered_dict(p, args);
@@ -88,7 +66,7 @@ class Torch : public PickleMeaning {
       CHECK(is_tensor(p[args[0]]), "expected a tensor");
       return p[args[0]];
     }
-    if (kHarmless.count(name)) return {.kind = name.starts_with("collections ") ? Kind::dict : Kind::object};
+    if (is_harmless(name)) return {.kind = name.starts_with("collections ") ? Kind::dict : Kind::object};
     CHECK(name == kRebuildTensor, "global '", name, "' cannot be called");
     // (storage, offset, size, stride, requires_grad, hooks[, metadata])
     CHECK(args.size() == 6 || args.size() == 7, "_rebuild_tensor_v2: expected 6 arguments");

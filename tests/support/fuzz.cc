@@ -316,10 +316,10 @@ void edit(std::string& s, const Target& target, Philox& rng) {
 std::vector<Target> make_targets() {
   std::vector<Target> t;
   auto text = [&](const char* name, const Strings& seeds, auto parse) { t.push_back({name, seeds, parse, false}); };
-  t.push_back(
-      {"pth",
-       goldens("io/", {"nested_insightface.pth", "backbone_legacy.pth", "protocol4_legacy.pth", "protocol2_legacy.pth", "protocol5.pth"}),
-       [](const std::string& s) { io::parse_pth(s, "fuzz"); }});
+  t.push_back({"pth",
+               goldens("io/", {"nested_insightface.pth", "beside4.pth", "backbone_legacy.pth", "protocol4_legacy.pth",
+                               "protocol2_legacy.pth", "protocol5.pth"}),
+               [](const std::string& s) { io::parse_pth(s, "fuzz"); }});
   t.push_back({"onnx", {small_onnx()}, [](const std::string& s) { io::parse_onnx(s, "fuzz"); }});
   t.push_back({"safetensors", goldens("io/", {"tiny.safetensors", "tiny_unaligned_header.safetensors"}),
                [](const std::string& s) { io::parse_safetensors(s, "fuzz"); }});
