@@ -44,7 +44,8 @@ std::vector<Decision> read_decisions(const std::string& path) {
     parse_number(f[3], 1, kMostFolds, where);
     d.distance = number_from<double>(f[4]).value_or(NAN);
     CHECK(std::isfinite(d.distance), where, excerpt(f[4]), ", expected a distance");
-    all.push_back(d);
+    d.pair = cat(f[0], ' ', f[1]);
+    all.push_back(std::move(d));
   });
   CHECK(!all.empty(), path, ": no pair, expected a line each");
   return all;

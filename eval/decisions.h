@@ -13,6 +13,7 @@ namespace vitrine::eval {
 struct Decision {
   bool same = false, correct = false;
   double distance = 0;
+  std::string pair = {};  // its two images, where they were read from a file
 };
 
 std::vector<Decision> decide(const Trials&, const Verification&);  // each at its fold's threshold

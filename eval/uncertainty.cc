@@ -135,7 +135,8 @@ PairedTest mcnemar(std::span<const Decision> a, std::span<const Decision> b) {
   CHECK(a.size() == b.size(), "paired test: ", a.size(), " and ", b.size(), " decisions, expected the same pairs");
   int64_t only_a = 0, only_b = 0;
   for (size_t i = 0; i < a.size(); ++i) {
-    CHECK(a[i].same == b[i].same, "paired test: pair ", i + 1, " has two labels, expected the same pairs");
+    CHECK(a[i].same == b[i].same && a[i].pair == b[i].pair, "paired test: pair ", i + 1, " is ", a[i].pair, " and ", b[i].pair,
+          ", or has two labels: expected the same pairs");
     only_a += a[i].correct && !b[i].correct;
     only_b += b[i].correct && !a[i].correct;
   }

@@ -225,7 +225,7 @@ class Selector {
     const Member& m = *maker(group);
     const Channels& rows = s_.of[m.tensor][m.axis];
     const int64_t per_channel = std::count(rows.begin(), rows.end(), group.channels[0]);
-    Ranked r{&group, width, o_.round_to / std::gcd(o_.round_to, per_channel), kept(width, o_.max_ratio), -1, group.channels};
+    Ranked r{&group, width, o_.round_to / std::gcd(o_.round_to, per_channel), least(width), -1, group.channels};
     for (auto& l : o_.layers)
       if (matches(l.pattern, group)) r.ratio = l.ratio, used_.insert(l.pattern);
     for (int c : r.order) CHECK(std::isfinite(scores_[c]), "the score of a channel of ", name(g_, group), " is ", scores_[c]);
@@ -233,6 +233,9 @@ class Selector {
     ranked_.push_back(std::move(r));
   }
 
+  int64_t least(int64_t width) const {
+    return std::max<int64_t>(1, static_cast<int64_t>(std::ceil(static_cast<double>(width) * (1 - o_.max_ratio) - 1e-9)));
+  }
   // How many stay when `wanted` should: rounded down, but not to none.
   int64_t keep(const Ranked& r, int64_t wanted) const {
     const auto size = static_cast<int64_t>(r.order.size());

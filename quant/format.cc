@@ -12,6 +12,7 @@ namespace {
 constexpr Dtype kCodes[] = {Dtype::u2, Dtype::u3, Dtype::u4, Dtype::u5, Dtype::u6, Dtype::u7, Dtype::u8};
 
 void pack_row(const float* w, int8_t* q, int64_t n, const FakeQuantWeightAttrs& a, float* scale, int32_t* zero, const std::string& where) {
+  for (int64_t i = 0; i < n; ++i) CHECK(std::isfinite(w[i]), where, "weight ", i, " is ", w[i], ", expected a number");
   std::vector<float> spare(n);
   const QuantParams p = row_params(w, spare.data(), n, a);
   if (std::abs(p.zp) < cpu::kQZeroLimit) {

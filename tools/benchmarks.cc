@@ -78,12 +78,20 @@ Benchmark synthetic_benchmark(data::PairKind kind, uint64_t seed, int64_t pairs)
   return b;
 }
 
+namespace {
+
+// A list without folds gets ten: contiguous, as published code does, or of both classes alike. Error if one has a single class.
+eval::PairList in_folds(eval::PairList pairs, const std::string& file, bool by_class) {
+  if (by_class && pairs.folds == 0) eval::deal_out_by_class(pairs, eval::kFolds);
+  eval::check_classes(pairs, file);
+  return pairs;
+}
+
+}  // namespace
+
 Benchmark open_bin(const std::string& name, const std::string& file, bool folds_by_class) {
   auto set = std::make_shared<data::BinSet>(file);
-  eval::PairList pairs = eval::consecutive_pairs(name, set->same);
-  if (folds_by_class) eval::deal_out_by_class(pairs, eval::kFolds);
-  eval::check_classes(pairs, file);
-  return {name, file, std::move(pairs), std::move(set)};
+  return {name, file, in_folds(eval::consecutive_pairs(name, set->same), file, folds_by_class), std::move(set)};
 }
 
 Benchmark open_benchmark(const std::string& spec, const Where& where, uint64_t seed) {
@@ -104,7 +112,7 @@ Benchmark open_benchmark(const std::string& spec, const Where& where, uint64_t s
     const std::string root = fs::is_directory(file) ? (fs::path(file) / "..").lexically_normal().string() : file;
     return {name, file, eval::read_cfp(root, name == "cfp-ff" ? eval::CfpKind::kFrontalFrontal : eval::CfpKind::kFrontalProfile), {}};
   }
-  return {name, file, eval::read_pairs(file, format), {}};
+  return {name, file, in_folds(eval::read_pairs(file, format), file, where.folds_by_class), {}};
 }
 
 namespace {
@@ -158,7 +166,8 @@ eval::Trials compare_embeddings(const Benchmark& b, const std::string& npy_file,
     const std::string below = data_dir.empty() ? "" : (fs::path(data_dir) / "").string();
     for (size_t i = 0; i < names.size(); ++i) {
       const size_t skip = names[i].compare(0, below.size(), below) == 0 ? below.size() : 0;
-      row_of[without_extension(names[i].substr(skip))] = static_cast<int64_t>(i);
+      const bool first = row_of.emplace(without_extension(names[i].substr(skip)), static_cast<int64_t>(i)).second;
+      CHECK(first, names_file, ":", i + 1, ": ", names[i], " has a row already, expected one for each image");
     }
     for (const std::string& image : b.pairs.images) {
       auto it = row_of.find(without_extension(image));

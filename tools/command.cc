@@ -10,6 +10,7 @@
 #include "engine/core/mode.h"
 #include "engine/core/parallel.h"
 #include "engine/core/profile.h"
+#include "engine/core/text.h"
 #include "tools/run_record.h"
 
 namespace vitrine::tools {
@@ -111,6 +112,7 @@ int run_command_line(int argc, char** argv) {
     add_common(*sub, common);
   }
   try {
+    for (int i = 1; i < argc; ++i) check_text(argv[i], cat("argument ", i, ": "));  // they go into records, which are UTF-8
     check_command(argc, argv);
     app.parse(argc, argv);
     check_options(*app.get_subcommands().front());

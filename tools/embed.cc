@@ -33,7 +33,7 @@ std::vector<std::string> expand_paths(const std::vector<std::string>& given) {
       continue;
     }
     size_t first = files.size();
-    for (auto& entry : fs::recursive_directory_iterator(path))
+    for (auto& entry : fs::recursive_directory_iterator(path, fs::directory_options::follow_directory_symlink))
       if (entry.is_regular_file() && data::has_image_extension(entry.path().string())) files.push_back(entry.path().string());
     std::sort(files.begin() + static_cast<int64_t>(first), files.end());
   }

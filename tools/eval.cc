@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <filesystem>
 #include <optional>
+#include <set>
 
 #include "engine/core/bytes.h"
 #include "engine/graph/fuse.h"
@@ -48,6 +49,7 @@ class Evaluation {
   }
 
   Json run() {
+    check_names();
     for (const std::string& name : o_.benchmarks) {
       if (is_ijb(name))
         run_ijb(name);
@@ -62,6 +64,17 @@ class Evaluation {
   }
 
  private:
+  // Each list's decisions become a file of its name.
+  void check_names() const {
+    std::vector<std::string> names;
+    for (const std::string& spec : o_.benchmarks) names.push_back(spec.substr(0, spec.find('=')));
+    for (const std::string& file : o_.bins) names.push_back(std::filesystem::path(file).stem());
+    std::set<std::string> seen;
+    for (const std::string& name : names) {
+      CHECK(!name.empty() && name.find('/') == name.npos, "list '", name, "': expected a name without '/' before '='");
+      CHECK(seen.insert(name).second, "list '", name, "': there twice, expected a name of its own for each (NAME=FILE)");
+    }
+  }
   bool flips() const { return o_.embeddings.empty() ? o_.flip : !o_.ijb.mirrored.empty(); }
   void run_pairs(Benchmark b) {
     CHECK(!o_.data.empty() || !o_.embeddings.empty() || b.images, b.name, ": expected --data DIR, or --embeddings FILE.npy made elsewhere");

@@ -64,7 +64,9 @@ struct Axis {
 
   // Round steps of 1, 2 or 5 times a power of ten; decades on a logarithmic axis.
   void finish() {
-    if (!(high > low)) low -= log ? low / 2 : 0.5, high += log ? high : 0.5;
+    const double size = std::max(std::abs(low), std::abs(high)), margin = size > 1e-300 ? size / 2 : 0.5;
+    if (!(high - low > std::max(1e-9 * size, 1e-300)))
+      low -= margin, high += margin;  // one value but for rounding, for which no tick has digits
     if (log) {
       for (double e = std::floor(std::log10(low)); e <= std::ceil(std::log10(high)); ++e) ticks.push_back(std::pow(10.0, e));
       low = ticks.front(), high = ticks.back();
@@ -76,9 +78,9 @@ struct Axis {
         step *= factor;
         break;
       }
-    const double first = std::floor(low / step), last = std::ceil(high / step);
-    for (double i = first; i <= last; ++i) ticks.push_back(i * step);
-    low = first * step, high = last * step;
+    const auto first = static_cast<int64_t>(std::floor(low / step)), last = static_cast<int64_t>(std::ceil(high / step));
+    for (int64_t i = first; i <= last; ++i) ticks.push_back(static_cast<double>(i) * step);
+    low = ticks.front(), high = ticks.back();
   }
 };
 

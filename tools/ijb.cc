@@ -4,6 +4,7 @@
 #include <cmath>
 #include <cstdio>
 #include <filesystem>
+#include <set>
 
 #include "data/synthetic_ijb.h"
 #include "eval/report.h"
@@ -105,6 +106,25 @@ std::string check_ijb(const std::string& name, const std::string& dir) {
   return root.string();
 }
 
+namespace {
+
+// What searches need, before any image is read: a mate for each probe somewhere, and in each gallery probes with and without one.
+void check_galleries(const IjbBenchmark& b, const std::string& probes) {
+  std::set<int> everybody;
+  for (auto& gallery : b.galleries) {
+    const std::set<int> enrolled(gallery.subjects.begin(), gallery.subjects.end());
+    everybody.insert(enrolled.begin(), enrolled.end());
+    const auto mated = std::count_if(b.probes.subjects.begin(), b.probes.subjects.end(), [&](int s) { return enrolled.count(s) > 0; });
+    CHECK(mated > 0 && mated < static_cast<int64_t>(b.probes.subjects.size()), probes, ": ", mated, " of ", b.probes.subjects.size(),
+          " probes have a mate in gallery ", &gallery - b.galleries.data() + 1, ", expected some with and some without one");
+  }
+  for (int subject : b.probes.subjects)
+    CHECK(b.galleries.empty() || everybody.count(subject), probes, ": subject ", subject,
+          " is in no gallery, expected both galleries (G1 and G2, or S1 and S2) beside it");
+}
+
+}  // namespace
+
 IjbBenchmark open_ijb(const std::string& name, const std::string& dir, uint64_t seed) {
   if (name == "synthetic-ijbc") return synthetic_ijb_benchmark(seed, kSyntheticSubjects);
   const fs::path root = check_ijb(name, dir);
@@ -116,6 +136,7 @@ IjbBenchmark open_ijb(const std::string& name, const std::string& dir, uint64_t 
     b.probes = eval::read_enrolment(meta("1N_probe_mixed.csv"), b.faces);
     for (const char* gallery : {"1N_gallery_G1.csv", "1N_gallery_G2.csv", "1N_gallery_S1.csv", "1N_gallery_S2.csv"})
       if (fs::exists(meta(gallery))) b.galleries.push_back(eval::read_enrolment(meta(gallery), b.faces));
+    check_galleries(b, meta("1N_probe_mixed.csv"));
   }
   if (fs::exists(root / "loose_crop")) {
     std::vector<std::string> paths;

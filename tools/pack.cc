@@ -24,6 +24,7 @@ Json pack(const Options& o, const Common& c) {
   } catch (const Error& e) {
     throw Error(cat(o.model, ": ", e.what()));
   }
+  CHECK(quant::is_packed(packed.graph), o.model, ": no layer's weights fit, expected weights of 2 to 8 bits");
   packed.info["packed_from"] = std::filesystem::path(o.model).filename();
   packed.info["packed_from_sha256"] = sha256_file(o.model);
   io::save_model(o.out, packed);

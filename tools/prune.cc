@@ -1,5 +1,6 @@
 // vitrine prune TEACHER: takes channels out of a network and fine-tunes what is left; a run directory with model, plan and report.
 #include <charconv>
+#include <cmath>
 #include <filesystem>
 #include <limits>
 #include <optional>
@@ -43,7 +44,8 @@ Target parse_target(const std::string& text, const Model& m, const std::function
   const char *begin = text.data() + std::min(at, text.size()), *end = text.data() + text.size();
   const auto [stop, error] = std::from_chars(begin, end, t.value);
   const bool percent = stop != end && *stop == '%' && stop + 1 == end;
-  CHECK((t.what == "params" || t.what == "macs" || t.what == "bytes") && error == std::errc() && (stop == end || percent) && t.value > 0,
+  CHECK((t.what == "params" || t.what == "macs" || t.what == "bytes") && error == std::errc() && (stop == end || percent) && t.value > 0 &&
+            std::isfinite(t.value),
         "--target '", text, "': expected params=, macs= or bytes= and a number or a percentage");
   if (percent) t.value *= cost(t.what, m.graph) / 100;
   return t;

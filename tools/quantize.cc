@@ -53,6 +53,8 @@ void prepare(Model& student, const data::Dataset& set, const data::Batches& batc
 
 Trained train(Model& student, const Model& teacher, const data::Dataset& set, const Options& o, uint64_t seed, RunRecord& record) {
   if (o.tune.terms != "none") {
+    CHECK(o.freeze_after > 0 || o.bn_reestimate,
+          "--freeze-after 0: ranges would stay at 0, expected a step in which they follow, or --bn-reestimate");
     if (o.bn_reestimate) prepare(student, set, draw_as_they_are(o.tune, set, seed, o.calibration), o);
     Recipe r = recipe_of(o.tune, seed);
     r.track_steps = o.freeze_after, r.ranges = rule_of(o), r.clipped = o.ste == "clipped";

@@ -8,14 +8,27 @@
 namespace vitrine::tools {
 namespace {
 
+// Of all trainings of a run, one behind the other: pruning in steps has several, each of which counts from 1.
+std::vector<double> running_numbers(const std::vector<Json>& steps) {
+  std::vector<double> all;
+  double before = 0, last = 0;
+  for (const Json& s : steps) {
+    const double step = s.value("step", 0.0);
+    if (step <= last) before += last;
+    all.push_back(before + (last = step));
+  }
+  return all;
+}
+
 // The mean of windows of `width` steps: a step's loss is noisy, its window's shows the course.
 Series curve(const std::vector<Json>& steps, const char* key, size_t width) {
   Series s{key, {}, {}};
+  const std::vector<double> numbers = running_numbers(steps);
   for (size_t i = 0; i < steps.size(); i += width) {
     const size_t n = std::min(width, steps.size() - i);
     double sum = 0;
     for (size_t j = i; j < i + n; ++j) sum += steps[j].value(key, 0.0);
-    s.x.push_back(steps[i + n - 1].value("step", 0.0));
+    s.x.push_back(numbers[i + n - 1]);
     s.y.push_back(sum / static_cast<double>(n));
   }
   return s;

@@ -1,4 +1,5 @@
 // vitrine report A B: two evaluations side by side. Where both decided the same pairs, a paired test says whether they differ.
+#include <algorithm>
 #include <cstdio>
 #include <filesystem>
 #include <map>
@@ -22,6 +23,7 @@ struct Run {
   std::string folder, name;
   Json result;
   std::map<std::string, Json> benchmarks;
+  Json seed;
 };
 
 Run open_run(const std::string& folder) {
@@ -29,7 +31,7 @@ Run open_run(const std::string& folder) {
   Run run{.folder = folder};
   try {
     const Json record = Json::parse(load_bytes(file));
-    run.result = record.at("result");
+    run.result = record.at("result"), run.seed = record.at("seed");
     run.name = run.result.at("model").get<std::string>();
     for (const Json& b : run.result.at("benchmarks")) run.benchmarks[b.at("name").get<std::string>()] = b;
   } catch (const Json::exception&) {
@@ -59,7 +61,12 @@ Line compare_pairs(const std::string& name, const Json& a, const Json& b, const 
     decisions[i] = eval::read_decisions((std::filesystem::path(run.folder) / decisions_file(name)).string());
     curves.push_back(curve_of(cat(name, ", ", i == 0 ? "A" : "B"), decisions[i]));
   }
-  if (a.at("pairs") != b.at("pairs")) return line;
+  const auto same_pair = [](const eval::Decision& p, const eval::Decision& q) { return p.same == q.same && p.pair == q.pair; };
+  const bool other_faces = a.at("list") == "built in" && run_a.seed != run_b.seed;
+  if (other_faces || !std::ranges::equal(decisions[0], decisions[1], same_pair)) {
+    line.test = "none: other pairs";
+    return line;
+  }
   const eval::PairedTest t = eval::mcnemar(decisions[0], decisions[1]);
   char text[96];
   std::snprintf(text, sizeof text, "p = %.2g (%lld only A, %lld only B)", t.p, static_cast<long long>(t.only_a),

@@ -84,7 +84,7 @@ std::string sha256_path(const std::string& path) {
   namespace fs = std::filesystem;
   if (!fs::is_directory(path)) return sha256_file(path);
   std::vector<std::string> files;
-  for (auto& entry : fs::recursive_directory_iterator(path))
+  for (auto& entry : fs::recursive_directory_iterator(path, fs::directory_options::follow_directory_symlink))
     if (entry.is_regular_file()) files.push_back(fs::relative(entry.path(), path));
   std::sort(files.begin(), files.end());
   Sha256 h;

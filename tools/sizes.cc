@@ -1,9 +1,11 @@
 #include "tools/sizes.h"
 
+#include <algorithm>
 #include <cmath>
-#include <set>
+#include <map>
 
 #include "quant/lower.h"
+#include "quant/ops/fake_quant.h"
 
 namespace vitrine::tools {
 namespace {
@@ -17,30 +19,46 @@ Sizes sizes_of_packed(const Graph& g) {
   return s;
 }
 
+// Of each weight of a convolution or matrix that has a quantizer, or that QuantFace would give one of these bits. (Slopes of PReLU have
+// one, too, but are stored as they are.)
+std::map<Id, int64_t> bits_of_weights(const Graph& g, bool quantized, int64_t weight_bits) {
+  std::map<Id, int64_t> bits;
+  std::map<Id, const GraphNode*> quantizer;  // by output
+  for (const GraphNode& n : g.nodes) {
+    if (is(n, "fake_quant_weight")) quantizer[n.out[0]] = &n;
+    if (!is(n, "conv2d") && !is(n, "matmul")) continue;
+    if (const auto q = quantizer.find(n.in[1]); q != quantizer.end())
+      bits[q->second->in[0]] = static_cast<quant::FakeQuantWeightAttrs&>(*q->second->attrs).bits;
+    else if (!quantized && g.values[n.in[1]].kind == Value::Kind::parameter)
+      bits[n.in[1]] = weight_bits;
+  }
+  return bits;
+}
+int64_t activation_quantizers(const Graph& g, bool quantized) {
+  const auto computed = [&](Id id) { return g.values[id].kind == Value::Kind::computed; };
+  return std::count_if(g.nodes.begin(), g.nodes.end(), [&](const GraphNode& n) {
+    return quantized ? is(n, "fake_quant") : is(n, "prelu") || (is(n, "add") && computed(n.in[0]) && computed(n.in[1]));
+  });
+}
+
 }  // namespace
 
 Sizes sizes(const Graph& g, int64_t weight_bits) {
   if (quant::is_packed(g)) return sizes_of_packed(g);
-  std::map<Id, Id> behind;  // output of fake_quant_weight -> the weight
-  std::set<Id> weights;
-  int64_t activations = 0, rows = 0, quantizable = 0, floats = 0, params = 0;
-  for (const GraphNode& n : g.nodes) {
-    if (is(n, "fake_quant_weight")) behind[n.out[0]] = n.in[0];
-    if (is(n, "prelu")) ++activations;
-    if (is(n, "add") && g.values[n.in[0]].kind == Value::Kind::computed && g.values[n.in[1]].kind == Value::Kind::computed) ++activations;
-    if (!is(n, "conv2d") && !is(n, "matmul")) continue;
-    Id w = behind.count(n.in[1]) ? behind[n.in[1]] : n.in[1];
-    if (g.values[w].kind == Value::Kind::parameter) weights.insert(w);
-  }
+  const bool quantized = std::any_of(g.nodes.begin(), g.nodes.end(), [](const GraphNode& n) { return is(n, "fake_quant_weight"); });
+  const std::map<Id, int64_t> bits = bits_of_weights(g, quantized, weight_bits);
+  Sizes s;
+  int64_t coded = 0;  // bits
   for (size_t i = 0; i < g.values.size(); ++i) {
     const Value& v = g.values[i];
-    if (v.kind == Value::Kind::parameter) params += v.meta.numel();
-    if (weights.count(static_cast<Id>(i)))
-      quantizable += v.meta.numel(), rows += v.meta.shape[0];
+    if (v.kind == Value::Kind::parameter) s.float_bytes += 4 * v.meta.numel();
+    if (const auto found = bits.find(static_cast<Id>(i)); found != bits.end())
+      coded += v.meta.numel() * found->second, s.packed_bytes += 8 * v.meta.shape[0];
     else if (v.kind == Value::Kind::parameter || (v.kind == Value::Kind::buffer && !v.name.ends_with(".range")))
-      floats += v.meta.numel();
+      s.packed_bytes += 4 * v.meta.numel();
   }
-  return {4 * params, (quantizable * weight_bits + 7) / 8 + 4 * floats + 8 * rows + 8 * activations};
+  s.packed_bytes += (coded + 7) / 8 + 8 * activation_quantizers(g, quantized);
+  return s;
 }
 
 int64_t state_dict_bytes(const Graph& g) {

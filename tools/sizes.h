@@ -8,7 +8,8 @@ struct Sizes {
   int64_t float_bytes = 0;   // 4 bytes for every parameter
   int64_t packed_bytes = 0;  // ceil(weights * bits / 8) + 4 * other floats + 8 * output channels + 8 * quantized activations
 };
-// Of the network as QuantFace quantizes it, whether it is quantized already or not. Of a packed model: what its tensors take.
+// Of the network as QuantFace quantizes it; of a quantized one, with the bits and quantizers that it has. Of a packed model: what its
+// tensors take.
 Sizes sizes(const Graph&, int64_t weight_bits);
 
 // What papers print as a size: the bytes of a state_dict's tensors (num_batches_tracked of each BatchNorm included; a file by torch.save

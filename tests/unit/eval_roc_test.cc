@@ -250,6 +250,9 @@ TEST(EvalUncertainty, McNemarIsTheBinomialTest) {
   const PairedTest t = mcnemar(decisions({true, true, false, false, true}), decisions({true, false, true, false, false}));
   EXPECT_EQ(t.only_a, 2);
   EXPECT_EQ(t.only_b, 1);
+  auto other = decisions({true});
+  other[0].pair = "C D";
+  EXPECT_NE(error_of([&] { mcnemar(decisions({true}), other); }).find("paired test: pair 1 is "), std::string::npos);
   EXPECT_EQ(error_of([&] { mcnemar(decisions({true}), decisions({})); }), "paired test: 1 and 0 decisions, expected the same pairs");
 }
 

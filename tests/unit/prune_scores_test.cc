@@ -209,6 +209,13 @@ TEST(PruneSelect, MaxRatioHoldsInOneShotAndOthersGiveTheRest) {
   EXPECT_EQ(choose(score, {.ratio = 0.9, .max_ratio = 0.5}).gone, (Gone{{0, 1, 2, 3}, {0, 1, 2, 3}}));
 }
 
+TEST(PruneSelect, MaxRatioIsNeverExceededByRounding) {
+  const std::vector<Numbers> score = {{1, 2, 3, 4, 5, 6, 7}};
+  EXPECT_EQ(choose(score, {.ratio = 0.5, .max_ratio = 0.3}).gone, (Gone{{0, 1}})) << "2 of 7: 3 would be 43 %";
+  EXPECT_EQ(choose(score, {.ratio = 0.5, .max_ratio = 0.1}).gone, (Gone{{}}));
+  EXPECT_EQ(choose({Numbers(10, 1)}, {.ratio = 0.5, .max_ratio = 0.3}).gone[0].size(), 3u) << "10 (1 - 0.3) is 7, whatever f64 makes of it";
+}
+
 TEST(PruneSelect, TiesNeverRemoveMoreThanAskedFor) {
   const Chosen c = choose({Numbers(10, 1), Numbers(10, 1)}, {.ratio = 0.3, .global = true});
   EXPECT_EQ(c.gone[0].size() + c.gone[1].size(), 6u);

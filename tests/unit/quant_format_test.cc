@@ -126,6 +126,8 @@ TEST(PackedWeights, AConstantChannelIsKeptAndAChannelBeyondTheZeroPointRefused) 
   std::vector<float> back(8), want = fake_quant_weight(w, 8, true).values<float>();
   unpack_weights(p, back.data());
   for (int i = 0; i < 8; ++i) EXPECT_NEAR(back[i], want[i], 0x1p-23 * std::abs(want[i])) << i;
+  for (float bad : {NAN, INFINITY})
+    EXPECT_THROW(pack_weights(Tensor::from({1, 3}, std::vector<float>{1, bad, -1}), to_bits(8), "w"), Error) << bad;
   try {
     pack_weights(Tensor::from({1, 2}, std::vector<float>{1, 1.001f}), to_bits(8), "layer1.conv");
     FAIL() << "not refused";

@@ -123,6 +123,21 @@ std::string bin_of(bool sorted) {
   return "\x80\x02](" + images + "e](" + flags + "e\x86.";
 }
 
+// Two same and two different pairs of a person each, in one fold of LFW's format: ten contiguous folds would have one class each.
+TEST(ToolsEval, ListsWithoutFoldsAreJudgedOnFoldsOfBothClasses) {
+  const Small s;
+  std::string list = "10\n";
+  for (int i = 0; i < 10; ++i) list += cat("P", i, " 1 2\n");
+  for (int i = 0; i < 10; ++i) list += cat("P", i, " 1 P", (i + 1) % 10, " 2\n");
+  s.write("dev.txt", list);
+  for (int i = 0; i < 10; ++i)
+    for (int k : {1, 2}) write_crop(s / cat("P", i, "/P", i, "_000", k, ".jpg"), 2 * i + k);
+  s.failure({"dev=" + s / "dev.txt", "--data", s.path}, "dev.txt: no same pair in fold 6, 7, 8, 9, 10 of 10");
+  EXPECT_EQ(s.eval({"dev=" + s / "dev.txt", "--data", s.path, "--folds-by-class"})[0]["folds"][7]["pairs"], 2);
+  s.failure({"dev=" + s / "dev.txt", "dev=" + s / "dev.txt", "--data", s.path}, "list 'dev': there twice");
+  s.failure({"a/b=" + s / "dev.txt", "--data", s.path}, "list 'a/b': expected a name without '/'");
+}
+
 TEST(ToolsEval, BinSetsAreFoundByNameAndSingleClassFoldsAreRefused) {
   const Small s;
   s.write("agedb_30.bin", bin_of(false));
@@ -154,6 +169,14 @@ TEST(ToolsEval, IjbFromFilesHasOneToOneAndOneToMany) {
   EXPECT_EQ(b["open"][0]["mated"], 6);
   EXPECT_NE(b["note"].get<std::string>().find("469375"), std::string::npos);
   EXPECT_EQ(s.eval({"ijbc", "--data", s.set, "--feature-norm", "unit", "--detector-score", "off", "--no-flip"})[0]["protocol"], "N0D0F0");
+}
+
+TEST(ToolsEval, IjbGalleriesThatLackSomebodyAreRefusedBeforeAnyWork) {
+  const Ijb s;
+  fs::remove(s.set + "/meta/ijbc_1N_gallery_G2.csv");
+  s.failure({"ijbc", "--data", s.set}, "ijbc_1N_probe_mixed.csv: subject ");
+  fs::copy_file(s.set + "/meta/ijbc_1N_probe_mixed.csv", s.set + "/meta/ijbc_1N_gallery_G2.csv");
+  s.failure({"ijbc", "--data", s.set}, "12 of 12 probes have a mate in gallery 2, expected some with and some without one");
 }
 
 TEST(ToolsEval, IjbOfEmbeddingsEqualsThatOfTheModel) {

@@ -50,6 +50,16 @@ TEST(HtmlPage, PlotsSpanTheirDataAndBreakAtValuesThatAreNone) {
   EXPECT_FALSE(contains(html, "nan"));
 }
 
+// A mean of equal numbers may differ from them in its last bit.
+TEST(HtmlPage, ValuesThatDifferByRoundingHaveAnAxisOfOneValue) {
+  HtmlPage page("");
+  for (double v : {0.001, -3e7, 1e300, 5e-320}) page.plot({"t", "x", "y", {{"s", {1, 2}, {v, std::nextafter(v, 1e308)}}}});
+  const std::string html = saved(page);
+  EXPECT_LT(html.size(), 20'000u);
+  EXPECT_TRUE(contains(html, ">0.001<")) << html;
+  EXPECT_FALSE(contains(html, "nan"));
+}
+
 TEST(HtmlPage, LogarithmicAxesLeaveOutZeroAndEmptyPlotsAreDrawn) {
   HtmlPage page("");
   page.plot({"t", "x", "y", {{"s", {0, 1, 10, 100}, {1, 0, 5, 10}}}, true});

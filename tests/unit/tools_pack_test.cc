@@ -5,6 +5,7 @@
 #include "nn/io/model_file.h"
 #include "nn/io/npy.h"
 #include "nn/network.h"
+#include "quant/placement.h"
 #include "tests/unit/data_testing.h"
 #include "tests/unit/tools_testing.h"
 
@@ -66,6 +67,9 @@ TEST(ToolsPack, PrunedQuantizedPackedAndEvaluated) {
 
 TEST(ToolsPack, RefusesWhatIsNotQuantized) {
   const Small s;
+  const Model wide = quant::integer(nn::open_model(s.teacher), quant::parse_bits("w16a16"));
+  io::save_model(s / "wide.safetensors", wide);
+  expect_failure({"pack", s / "wide.safetensors", s / "out.safetensors"}, "no layer's weights fit, expected weights of 2 to 8 bits");
   expect_failure({"pack", s.teacher, s / "out.safetensors"}, "teacher.safetensors: ");
   expect_failure({"pack", s / "none.safetensors", s / "out.safetensors"}, "none.safetensors: ");
   EXPECT_FALSE(std::filesystem::exists(s / "out.safetensors"));

@@ -8,6 +8,7 @@
 #include "nn/network.h"
 #include "tests/unit/data_testing.h"
 #include "tests/unit/tools_testing.h"
+#include "tools/report.h"
 
 namespace vitrine::tools {
 namespace {
@@ -62,6 +63,34 @@ TEST(ToolsReport, EvaluationsHaveCardRatesCurvesHistogramsAndHardestPairs) {
   EXPECT_NE(html.find(record["result"]["card"]["sha256"].get<std::string>()), html.npos);
   for (const char* part : {"http", "<script", "url(", "nan"}) EXPECT_EQ(html.find(part), html.npos) << part;
   EXPECT_EQ(count_of(read_file(runs().a + "/pairs-lfw.tsv"), "\n"), 41);
+}
+
+// Pruning in steps trains several times, each time from step 1.
+TEST(ToolsReport, TrainingsOfOneRunAreDrawnOneBehindTheOther) {
+  std::vector<Json> steps;
+  for (int step : {1, 2, 3, 1, 2, 3, 4}) steps.push_back({{"step", step}, {"loss", 1.0 / step}});
+  HtmlPage page("");
+  add_training_plots(page, steps);
+  page.save(runs() / "steps.html");
+  const std::string html = read_file(runs() / "steps.html");
+  EXPECT_NE(html.find(">7</text>"), html.npos) << "the last of seven steps";
+  size_t at = html.find("d='M") + 4;
+  for (double before = 0, x = 0; std::isdigit(html[at]); before = x) {
+    x = std::stod(html.substr(at));
+    EXPECT_GT(x, before);
+    at = html.find_first_of("L'", at) + 1;
+  }
+}
+
+TEST(ToolsReport, RunsOnOtherPairsHaveNoPairedTest) {
+  std::string other = read_file(runs().b + "/pairs-lfw.tsv");
+  const size_t at = other.find('\n') + 1;
+  other.replace(at, other.find('\t', at) - at, "somebody/else.png");
+  runs().write("d/pairs-lfw.tsv", other);
+  std::filesystem::copy_file(runs().b + "/run.json", runs() / "d/run.json", std::filesystem::copy_options::overwrite_existing);
+  const Outcome o = vitrine({"report", runs().a, runs() / "d", "--out", runs() / "ad.html", "--json", "-"});
+  EXPECT_FALSE(o.json()["benchmarks"][0].contains("p"));
+  EXPECT_NE(o.err.find("none: other pairs"), o.err.npos) << o.err;
 }
 
 TEST(ToolsReport, TwoRunsAreComparedPairByPair) {

@@ -2,6 +2,7 @@
 #include <gtest/gtest.h>
 
 #include "nn/network.h"
+#include "quant/placement.h"
 #include "tools/sizes.h"
 
 namespace vitrine::tools {
@@ -26,6 +27,23 @@ INSTANTIATE_TEST_SUITE_P(Networks, PackedSize,
                                          Network{"iresnet50", 43'982'920, 33'096'344, 174'516'600},
                                          Network{"iresnet100", 65'868'760, 49'600'040, 260'904'400}),
                          [](const auto& info) { return std::string(info.param.name); });
+
+// Ends at 8 bits, a matrix left alone, the integer placement: what pack writes, and no bits that nobody has.
+TEST(PackedSize, OfAQuantizedNetworkHasTheBitsOfItsLayers) {
+  const Model m = nn::make_model("iresnet18", 1, {32, 32, 0.25, 16});
+  const auto bytes = [&](const char* bits, auto change) {
+    quant::QuantSpec spec = quant::parse_bits(bits);
+    change(spec);
+    return sizes(quant::quantface(m, spec).graph, 4).packed_bytes;
+  };
+  const auto as_it_is = [](quant::QuantSpec&) {};
+  for (const char* bits : {"w4a4", "w8a8"})
+    EXPECT_EQ(bytes(bits, as_it_is), sizes(m.graph, quant::parse_bits(bits).weight_bits).packed_bytes) << bits;
+  const int64_t stem = 16 * 27, matrix = m.tensors.at("fc.weight").numel(), rows = 16;
+  EXPECT_EQ(bytes("w4a4", [](quant::QuantSpec& s) { s.ends = 8; }), bytes("w4a4", as_it_is) + (stem + matrix) / 2);
+  EXPECT_EQ(bytes("w4a4", [](quant::QuantSpec& s) { s.layers = quant::parse_layer_bits("fc=w32a32"); }),
+            bytes("w4a4", as_it_is) + 4 * matrix - matrix / 2 - 8 * rows);
+}
 
 TEST(PublishedSize, FollowsFromTheFloatSizeByARatio) {
   EXPECT_NEAR(size_by_quantface(261.22, 8), 65.31, 0.005);

@@ -75,6 +75,11 @@ TEST(Tools, BadInputIsOneClearLineAndExitCodeOne) {
                  "expected a path inside");
   for (const char* option : {"--flip", "--names=n.txt"})
     expect_failure({"embed", "mobilefacenet", "--tensor", junk, "--out", scratch / "e.npy", option}, "--flip and --names are for IMAGES");
+  expect_failure({"info", "caf\xe9.safetensors"}, "argument 2: byte 233 at column 4 is not UTF-8");
+  expect_failure({"quantize", "mobilefacenet", "--data", "synthetic:3x4", "--freeze-after", "0", "--out", scratch / "r"},
+                 "--freeze-after 0");
+  expect_failure({"prune", "mobilefacenet", "--target", "params=inf", "--finetune", "none", "--out", scratch / "r"},
+                 "--target 'params=inf'");
   EXPECT_FALSE(std::filesystem::exists(scratch / "e.npy"));
   EXPECT_FALSE(std::filesystem::exists(scratch / "m.safetensors"));
 }
