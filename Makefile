@@ -78,6 +78,14 @@ build/vitrine: $(BIN)/vitrine
 test: deps  ## the whole test suite; ends with "N passed, N failed, N skipped"
 	@$(MAKE) --no-print-directory $(BIN)/tests build/vitrine
 	@tests/run $(BIN)/tests $(TEST_ARGS)
+test-full: test signature  ## the suite also under the sanitizers and on the simulated device, and each parser on damaged files
+	@$(MAKE) --no-print-directory config=asan test
+	@$(MAKE) --no-print-directory CUDA=sim test TEST_ARGS=--gtest_filter='*Cuda*:Sim*'
+	@$(MAKE) --no-print-directory fuzz
+signature: deps  ## one hash of what a tiny job computes, compared with tests/signature.txt
+	@$(MAKE) --no-print-directory build/vitrine
+	@tests/signature build/vitrine | tee build/signature.txt
+	@cmp -s build/signature.txt tests/signature.txt || { echo "signature: expected $$(cat tests/signature.txt) (tests/signature.txt)"; exit 1; }
 bench: deps  ## microbenchmarks on the layer shapes of real networks
 	@$(MAKE) --no-print-directory $(BIN)/bench
 	@$(BIN)/bench $(BENCH_ARGS)
@@ -96,7 +104,7 @@ deps:
 	@tools/setup.sh
 clean:  ## removes build/
 	rm -rf build
-.PHONY: all help test bench fuzz gpu-bundle demo check deps clean FORCE
+.PHONY: all help test test-full signature bench fuzz gpu-bundle demo check deps clean FORCE
 
 $(BIN)/vitrine: $(LIB_OBJ) $(TOOL_LIB_OBJ) $(call obj,tools/main.cc)
 $(BIN)/tests: $(LIB_OBJ) $(TOOL_LIB_OBJ) $(call obj,$(TESTS) $(TEST_SUPPORT) tests/main.cc) $(call cuda_obj,$(TEST_CUDA.$(CUDA)))
