@@ -46,6 +46,9 @@ std::string escape(const std::string& text) {
   return out;
 }
 
+// Text that its place may cut off: all of it is there under the mouse.
+std::string with_title(const std::string& text) { return escape(text) + "<title>" + escape(text) + "</title>"; }
+
 std::string number(double v) {
   std::ostringstream out;
   out << std::setprecision(5) << v;
@@ -213,7 +216,7 @@ void HtmlPage::plot(const Plot& p) {
     draw_series(out, p, s, ink, x, y);
     const double row = kTop + 10 + 18 * static_cast<double>(legend++);
     out << "<path d='M" << kWidth - kRight + 14 << " " << row - 6 << "h14' stroke='" << ink.colour << "' stroke-width='4'" << ink.dash
-        << "/><text x='" << kWidth - kRight + 34 << "' y='" << row << "'>" << escape(s.name) << "</text>";
+        << "/><text x='" << kWidth - kRight + 34 << "' y='" << row << "'>" << with_title(s.name) << "</text>";
   }
   out << "</svg></figure>\n";
   body_ += out.str();
@@ -227,7 +230,7 @@ void HtmlPage::strips(const std::vector<Strip>& all) {
   for (size_t row = 0; row < all.size(); ++row) {
     const Strip& s = all[row];
     const double y = kRow * static_cast<double>(row), cell = kSpan / static_cast<double>(s.filled.size());
-    out << "<text x='0' y='" << y + 14 << "'>" << escape(s.name) << "</text><text x='" << kBegin + kSpan + 10 << "' y='" << y + 14 << "'>"
+    out << "<text x='0' y='" << y + 14 << "'>" << with_title(s.name) << "</text><text x='" << kBegin + kSpan + 10 << "' y='" << y + 14 << "'>"
         << escape(s.note) << "</text><rect x='" << kBegin << "' y='" << y + 3 << "' width='" << kSpan
         << "' height='14' fill='currentColor' fill-opacity='.1'/><path fill='" << kColours[0] << "' d='";
     for (size_t i = 0, end; i < s.filled.size(); i = end) {  // runs of filled cells
