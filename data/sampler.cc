@@ -52,7 +52,8 @@ Batches balanced_batches(const std::vector<int64_t>& labels, uint64_t seed, uint
   const int64_t n = int64_t(labels.size());
   CHECK(general > 0 && identities > 0 && images > 0, "balanced batches of ", general, " + ", identities, "x", images,
         ": positive numbers expected");
-  CHECK(n >= general, "a set of ", n, " images has no full batch of ", general);
+  CHECK(n >= general, "a set of ", n, " images has no full batch: ", general,
+        " of each are drawn from all, expected as many images or a smaller --batch");
 
   std::map<int64_t, std::vector<int64_t>> by_label;  // ordered: the draw must not depend on hashing
   for (int64_t i = 0; i < n; ++i) by_label[labels[i]].push_back(i);

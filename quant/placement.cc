@@ -168,7 +168,7 @@ class Placer {
 Model quantized(const Model& teacher, const QuantSpec& spec, const char* scheme, void (Placer::*place)()) {
   Census before = census(teacher.graph);
   const bool fresh = before.activations + before.convolutions + before.matrices == 0 && !is_packed(teacher.graph);
-  CHECK(fresh, "the model is quantized already");
+  CHECK(fresh, "the model is quantized already, expected a float one");
   Model student = clone(teacher);
   Placer placer(teacher, spec, student);
   (placer.*place)();

@@ -218,7 +218,7 @@ Json bench_command(const Options& o, const Common& c) {
 Command command(
     "bench", "time the layers of a network, in float and on integers, as shares of the machine's peaks", [](CLI::App& app) -> Action {
       auto o = std::make_shared<Options>();
-      reads(app.add_option("MODEL", o->model, "a network's name, or a model file: float, quantized or packed"))->required();
+      reads(app.add_option("MODEL", o->model, model_help() + "; float, quantized or packed"))->required();
       app.add_option("--bits", o->bits, "of a float model: f32 and w<2-8>a<2-8>, comma-separated")->delimiter(',')->capture_default_str();
       app.add_option("--batch", o->batches, "batch sizes, comma-separated")->delimiter(',')->check(positive)->capture_default_str();
       app.add_option("--repetitions", o->repetitions, "median of so many")->check(positive)->capture_default_str();

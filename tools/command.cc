@@ -11,6 +11,7 @@
 #include "engine/core/parallel.h"
 #include "engine/core/profile.h"
 #include "engine/core/text.h"
+#include "nn/network.h"
 #include "tools/run_record.h"
 
 namespace vitrine::tools {
@@ -84,6 +85,13 @@ void deliver(const Common& c, const Json& result) {
 
 }  // namespace
 
+std::string names_of_networks() {
+  std::string all;
+  for (const std::string& name : nn::network_names()) all += (all.empty() ? "" : ", ") + name;
+  return all;
+}
+std::string model_help() { return cat("a model file or a network's name (", names_of_networks(), ")"); }
+
 Device device_of(const Common& c) { return c.device == "cuda" ? Device::cuda : Device::cpu; }
 
 std::string device_text(const Common& c) { return device_of(c) == Device::cpu ? "cpu" : cat("cuda: ", backend(Device::cuda).why); }
@@ -100,6 +108,7 @@ Command::Command(const char* name, const char* help, Action (*describe)(CLI::App
 std::ostream& say() { return json_on_stdout ? std::cerr : std::cout; }
 
 int run_command_line(int argc, char** argv) {
+  std::cout << std::unitbuf;  // what was said is there when a run is stopped, and before the progress on standard error that follows
   CLI::App app{"Vitrine: compresses face-recognition networks and proves what they still can do."};
   app.require_subcommand(1);
   app.set_version_flag("--version", build_description());

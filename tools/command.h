@@ -24,6 +24,9 @@ struct Common {
   bool profile = false;
 };
 
+std::string names_of_networks();  // "iresnet18, iresnet34, ..."
+std::string model_help();         // of an option that takes one of them, or a file
+
 Device device_of(const Common&);
 std::string device_text(const Common&);  // what computes
 std::string mode_text(const Common&);    // what may change bits: precision, libraries, measured algorithms

@@ -48,10 +48,10 @@ Json convert(const Options& o, const Common& c) {
 
 Command command("convert", "a .pth, .onnx or .safetensors file to .safetensors or .onnx", [](CLI::App& app) -> Action {
   auto o = std::make_shared<Options>();
-  reads(app.add_option("IN", o->in, "a model file or a network's name"))->required();
+  reads(app.add_option("IN", o->in, model_help()))->required();
   writes(app.add_option("OUT", o->out, "file to write, .safetensors or .onnx"))->required();
-  app.add_option("--mean", o->mean, "subtracted from each 8-bit pixel")->check(not_negative);
-  app.add_option("--std", o->std, "divides what is left")->check(positive);
+  app.add_option("--mean", o->mean, "subtracted from each 8-bit pixel; if neither the file nor this says it, 127.5")->check(not_negative);
+  app.add_option("--std", o->std, "divides what is left; likewise 127.5, of mobilefacenet 128")->check(positive);
   app.add_option("--crop", o->crop, "HEIGHTxWIDTH that the network takes, for example 112x96; checked");
   app.add_flag("--bgr", o->bgr, "the network wants blue first");
   return [o](const Common& c) { return convert(*o, c); };

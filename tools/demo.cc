@@ -89,7 +89,7 @@ struct Demo {
     for (size_t l = 0; l < r.lists.size(); ++l) note(to_json(lists()[l], r.lists[l]));
     note(to_json(r.ijb));
     if (seed == c.seed) roc.push_back(curve_of(cat(bits, " ", method), eval::decide(r.trials[0], r.lists[0])));
-    return {bits, method, sizes(m.graph, weight_bits), count(m.graph).params, images, r.lists, r.ijb};
+    return {bits, method, sizes(m, weight_bits), count(m.graph).params, images, r.lists, r.ijb};
   }
 
   Model teacher();

@@ -37,7 +37,7 @@ std::vector<std::string> expand_paths(const std::vector<std::string>& given) {
       if (entry.is_regular_file() && data::has_image_extension(entry.path().string())) files.push_back(entry.path().string());
     std::sort(files.begin() + static_cast<int64_t>(first), files.end());
   }
-  CHECK(!files.empty(), "embed: no images given");
+  CHECK(!files.empty(), given.front(), ": no .jpg, .jpeg or .png in it, expected images");
   return files;
 }
 
@@ -78,7 +78,7 @@ Json embed_command(const Options& o, const Common& c) {
 
 Command command("embed", "embeddings of images, or of a raw tensor, as .npy", [](CLI::App& app) -> Action {
   auto o = std::make_shared<Options>();
-  reads(app.add_option("MODEL", o->model, "a model file or a network's name"))->required();
+  reads(app.add_option("MODEL", o->model, model_help()))->required();
   reads(app.add_option("IMAGES", o->images, "image files and folders of aligned crops"));
   writes(app.add_option("--out", o->out, "file to write, .npy [N,D] f32"))->required();
   reads(app.add_option("--tensor", o->tensor, "a batch N,C,H,W f32 as .npy, pre-processed already"));

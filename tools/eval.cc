@@ -177,7 +177,7 @@ void add_ijb_options(CLI::App& app, Options& o) {
 
 Command command("eval", "verification accuracy on pair lists; 1:1 and 1:N on IJB", [](CLI::App& app) -> Action {
   auto o = std::make_shared<Options>();
-  reads(app.add_option("MODEL", o->model, "a model file or a network's name (a label only, with --embeddings)"))->required();
+  reads(app.add_option("MODEL", o->model, model_help() + " (with --embeddings any label)"))->required();
   reads(app.add_option("BENCH", o->benchmarks, cat(kBenchmarkHelp, "; ijbc, ijbb (DIR/meta, DIR/loose_crop), synthetic-ijbc")));
   reads(app.add_option("--bin", o->bins, "InsightFace's .bin: encoded images and pairs in one file; several may be named"));
   reads(app.add_option("--data", o->data, "folder of aligned crops; of ijbc, ijbb: as distributed"));
@@ -186,7 +186,8 @@ Command command("eval", "verification accuracy on pair lists; 1:1 and 1:N on IJB
       "--embeddings", o->embeddings,
       ".npy [N,D] made elsewhere; rows in the list's order of first appearance, or see --names; of ijbc, ijbb: a row per face"));
   reads(app.add_option("--names", o->names, "a path per row of --embeddings, as the list has it or below --data"));
-  fills(app.add_option("--out", o->out, "run directory for run.json and metrics.jsonl"));
+  fills(app.add_option("--out", o->out,
+                       "run directory: run.json, metrics.jsonl, report.html, every pair's distance, and for IJB shards to go on from"));
   app.add_flag("--flip,!--no-flip", o->flip, "add the embedding of the mirrored image (F1; F0 without)");
   app.add_flag("--folds-by-class", o->folds_by_class,
                "deal same and different pairs of a .bin out to the folds separately: for files with all same pairs first");

@@ -60,7 +60,7 @@ void add_hardest(HtmlPage& page, const PairResult& r, bool same) {
 Json model_card(const std::string& file, const Model& m) {
   const auto info = [&](const char* key, const char* otherwise) { return m.info.count(key) ? m.info.at(key) : std::string(otherwise); };
   const std::string bits = info("bits", "f32");
-  const Sizes s = sizes(m.graph, bits == "f32" ? 32 : quant::parse_bits(bits).weight_bits);
+  const Sizes s = sizes(m, bits == "f32" ? 32 : quant::parse_bits(bits).weight_bits);
   const Count c = count(m.graph);
   Json card{{"model", file},
             {"sha256", std::filesystem::is_regular_file(file) ? sha256_file(file) : "built in, random weights"},

@@ -62,9 +62,7 @@ void add_options(CLI::App& app, FinetuneOptions& o) {
   app.add_option("--sampler", o.sampler, "balanced (half at random, half identities of 4), shuffled, or auto: balanced for ekd by labels")
       ->check(CLI::IsMember({"auto", "balanced", "shuffled"}))
       ->capture_default_str();
-  app.add_option("--fraction", o.fraction, "part of the images to use, chosen by the seed")
-      ->check(CLI::Range(0.0, 1.0))
-      ->capture_default_str();
+  app.add_option("--fraction", o.fraction, "part of the images to use, chosen by the seed")->check(up_to_one)->capture_default_str();
   reads(app.add_option("--batches", o.batches, "replay a recorded batch order: a line per step, i: image i, -i-1: image i mirrored"));
   app.add_option("--checkpoint-every", o.checkpoint_every, "steps")->check(positive)->capture_default_str();
   app.add_flag("--exact", o.exact, kExactHelp);

@@ -17,14 +17,16 @@ constexpr const char* kStyle =
     ":root{color-scheme:light dark;--ink:#222;--paper:#fff;--faint:#666;--rule:#ddd}"
     "@media(prefers-color-scheme:dark){:root{--ink:#ddd;--paper:#16181c;--faint:#999;--rule:#3a3d44}}"
     "body{font:15px/1.5 system-ui,sans-serif;max-width:980px;margin:2em auto;padding:0 1em;color:var(--ink);background:var(--paper)}"
-    "h1{font-size:1.6em}h2{font-size:1.15em;margin-top:2em;border-bottom:1px solid var(--rule)}"
+    "h1{font-size:1.6em;overflow-wrap:anywhere}h2{font-size:1.15em;margin-top:2em;border-bottom:1px solid var(--rule)}"
     "table{border-collapse:collapse;font-variant-numeric:tabular-nums;margin:0}"
     "th,td{padding:.25em .6em;text-align:right;border-bottom:1px solid var(--rule);overflow-wrap:break-word;max-width:36em}"
     "th:first-child,td:first-child,.words{text-align:left}th{border-bottom:2px solid var(--faint)}"
     "td span{white-space:nowrap;font-size:.85em;color:var(--faint)}.wide{overflow-x:auto;margin:1em 0}"
     ".digest{overflow-wrap:anywhere;font-size:.85em}"
-    "svg{max-width:100%;height:auto;color:var(--ink)}figure{margin:1em 0}figcaption{color:var(--faint)}img{margin:1px;image-rendering:auto}"
-    ".gallery{display:flex;flex-wrap:wrap;gap:14px}.gallery figure{margin:0;width:230px}.gallery figcaption{font-size:12px;line-height:1.3}"
+    "svg{width:100%;min-width:640px;max-width:860px;height:auto;color:var(--ink)}figure{margin:1em "
+    "0;overflow-x:auto}figcaption{color:var(--faint)}img{margin:1px;image-rendering:auto}"
+    ".gallery{display:flex;flex-wrap:wrap;gap:14px}.gallery figure{margin:0;width:230px}.gallery "
+    "figcaption{font-size:12px;line-height:1.3;overflow-wrap:anywhere}"
     "text{font:12px system-ui,sans-serif;fill:currentColor}";
 
 // Okabe and Ito's colours, told apart by colour-blind readers too.
@@ -230,8 +232,8 @@ void HtmlPage::strips(const std::vector<Strip>& all) {
   for (size_t row = 0; row < all.size(); ++row) {
     const Strip& s = all[row];
     const double y = kRow * static_cast<double>(row), cell = kSpan / static_cast<double>(s.filled.size());
-    out << "<text x='0' y='" << y + 14 << "'>" << with_title(s.name) << "</text><text x='" << kBegin + kSpan + 10 << "' y='" << y + 14 << "'>"
-        << escape(s.note) << "</text><rect x='" << kBegin << "' y='" << y + 3 << "' width='" << kSpan
+    out << "<text x='0' y='" << y + 14 << "'>" << with_title(s.name) << "</text><text x='" << kBegin + kSpan + 10 << "' y='" << y + 14
+        << "'>" << escape(s.note) << "</text><rect x='" << kBegin << "' y='" << y + 3 << "' width='" << kSpan
         << "' height='14' fill='currentColor' fill-opacity='.1'/><path fill='" << kColours[0] << "' d='";
     for (size_t i = 0, end; i < s.filled.size(); i = end) {  // runs of filled cells
       for (end = i + 1; end < s.filled.size() && s.filled[end] == s.filled[i];) ++end;

@@ -1,7 +1,9 @@
 #include "tools/inference.h"
 
 #include <algorithm>
+#include <atomic>
 #include <exception>
+#include <iostream>
 #include <utility>
 
 #include "engine/core/parallel.h"
@@ -64,6 +66,19 @@ data::LoaderOptions options_of(const data::Preprocess& p, Device device) {
 
 }  // namespace
 
+namespace {
+
+// Once a process: photographs instead of crops, or crops for another template, give numbers that look like results.
+void mention_cropping(const data::Batch& b, const data::Preprocess& p) {
+  static std::atomic_flag said;
+  const int64_t height = b.n > 0 ? b.places[1] : 0;
+  if (height <= int64_t{p.height} * p.shrink || said.test_and_set()) return;
+  std::cerr << "note: images of " << height << "x" << b.places[2] << " are cut about their centre to " << p.height * p.shrink << "x"
+            << p.width * p.shrink << ", what the network takes; are they aligned for that (vitrine align)?\n";
+}
+
+}  // namespace
+
 void for_each_batch(const data::Dataset& set, const data::Batches& batches, const data::Preprocess& p, Device device,
                     const BatchUser& use) {
   data::Loader loader(set, batches, options_of(p, device));
@@ -79,6 +94,7 @@ void for_each_batch(const data::Dataset& set, const data::Batches& batches, cons
     std::swap(now, next);
     if (now.failure) std::rethrow_exception(now.failure);
     if (!now.bytes) return;
+    mention_cropping(now.batch, p);
     await_copies(device);
     const Tensor pixels = image_input(now.bytes, now.places, input);
     next.fetch(loader, device);  // copied while this one is used

@@ -76,7 +76,7 @@ Json describe_model(const Model& m, const Options& o, uint64_t seed) {
   const int64_t weight_bits = quant::parse_bits(bits).weight_bits, state = state_dict_bytes(m.graph);
   const double by_bits = size_by_bits(static_cast<double>(state), weight_bits),
                by_quantface = size_by_quantface(static_cast<double>(state), weight_bits);
-  Sizes s = sizes(m.graph, weight_bits);
+  Sizes s = sizes(m, weight_bits);
 
   std::ostream& out = say();
   for (auto& [key, value] : m.info)
@@ -107,8 +107,8 @@ Json describe_model(const Model& m, const Options& o, uint64_t seed) {
 
 Command command("info", "architecture, parameters, MACs, bytes, a table of the layers", [](CLI::App& app) -> Action {
   auto o = std::make_shared<Options>();
-  reads(app.add_option("MODEL", o->model, "a model file or a network's name"))->required();
-  app.add_option("--bits", o->bits, "packed size at these bits, for example w6a6");
+  reads(app.add_option("MODEL", o->model, model_help()))->required();
+  app.add_option("--bits", o->bits, "packed size at these bits, for example w6a6")->check(bit_widths);
   reads(app.add_option("--before", o->before, "of a pruned model: the one it was made from, to be shown beside it"));
   app.add_flag("--layers,!--no-layers", o->layers, "print the table of the layers");
   return [o](const Common& c) { return describe_model(nn::open_model(o->model, c.seed), *o, c.seed); };

@@ -1,11 +1,14 @@
 #include "tools/options.h"
 
+#include <unistd.h>
+
 #include <cmath>
 #include <filesystem>
 #include <map>
 
 #include "engine/core/error.h"
 #include "engine/core/text.h"
+#include "quant/placement.h"
 
 namespace vitrine::tools {
 namespace {
@@ -34,6 +37,16 @@ bool same(const fs::path& a, const fs::path& b) {
   std::error_code error;
   return fs::equivalent(a, b, error) && !error;
 }
+struct Named {
+  std::string option;
+  fs::path path;
+};
+
+void check_writable(const Named& out, const fs::path& path) {
+  CHECK(!fs::exists(path) || access(path.c_str(), W_OK) == 0, out.option, " ", out.path.string(), ": no permission to write to ",
+        path.string());
+}
+
 fs::path folder_of(const fs::path& file) { return file.has_parent_path() ? file.parent_path() : "."; }
 
 void check_number(const CLI::Option& o, const std::string& text) {
@@ -51,14 +64,10 @@ bool of_run(const fs::path& file) {
   return false;
 }
 
-struct Named {
-  std::string option;
-  fs::path path;
-};
-
 void check_file(const Named& out, const std::vector<Named>& inputs) {
   CHECK(!fs::is_directory(out.path), out.option, " ", out.path.string(), ": is a folder, expected a file to write");
   CHECK(fs::is_directory(folder_of(out.path)), out.option, " ", out.path.string(), ": no folder ", folder_of(out.path).string());
+  if (!fs::exists(out.path) || fs::is_regular_file(out.path)) check_writable(out, folder_of(out.path));
   for (const Named& in : inputs) {
     CHECK(!same(in.path, out.path), out.option, " ", out.path.string(), ": is read as ", in.option, ", expected another file");
     const bool of_input = fs::is_directory(in.path) && fs::exists(out.path) && same(folder_of(out.path), in.path) && of_run(out.path);
@@ -68,6 +77,7 @@ void check_file(const Named& out, const std::vector<Named>& inputs) {
 
 void check_folder(const Named& out, const std::vector<Named>& inputs) {
   CHECK(!fs::exists(out.path) || fs::is_directory(out.path), out.option, " ", out.path.string(), ": is a file, expected a folder");
+  check_writable(out, out.path);
   const bool is_run = fs::exists(out.path / "run.json");
   for (const Named& in : inputs) {
     const bool inside = fs::is_regular_file(in.path) && same(folder_of(in.path), out.path) && (is_run || of_run(in.path));
@@ -85,6 +95,17 @@ CLI::Option* fills(CLI::Option* option) { return mark(option, Role::folder); }
 const CLI::Validator positive = number("a number above 0", [](double v) { return v > 0 && std::isfinite(v); });
 const CLI::Validator not_negative = number("a number from 0", [](double v) { return v >= 0 && std::isfinite(v); });
 const CLI::Validator below_one = number("a number from 0, below 1", [](double v) { return v >= 0 && v < 1; });
+
+const CLI::Validator up_to_one = number("a number above 0, at most 1", [](double v) { return v > 0 && v <= 1; });
+const CLI::Validator bit_widths = {[](std::string& text) -> std::string {
+                                     try {
+                                       quant::parse_bits(text);
+                                     } catch (const Error& e) {
+                                       return e.what();
+                                     }
+                                     return "";
+                                   },
+                                   ""};
 
 void forget_options() { roles().clear(); }
 

@@ -10,7 +10,8 @@ CLI::Option* reads(CLI::Option*);
 CLI::Option* writes(CLI::Option*);
 CLI::Option* fills(CLI::Option*);
 
-extern const CLI::Validator positive, not_negative, below_one;  // numbers; the last from 0
+extern const CLI::Validator positive, not_negative, below_one, up_to_one;  // numbers; below_one from 0, up_to_one from above 0
+extern const CLI::Validator bit_widths;                                    // w<bits>a<bits>
 
 void forget_options();                // all marks
 void check_options(const CLI::App&);  // CLI::ValidationError for a number; Error for a path

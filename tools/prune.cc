@@ -303,7 +303,7 @@ void add_selection_options(CLI::App& app, Options& o) {
   app.add_option("--max-ratio", o.max_ratio, "no group loses more")->check(CLI::Range(0.001, 1.0))->capture_default_str();
   app.add_option("--layer-ratios", o.layer_ratios, "exceptions by layer, '*' allowed: conv1=0.5,layer1.*=0");
   app.add_option("--target", o.target, "prune until params=, macs= or bytes= (packed, at --bits) is reached: a number, or 50%");
-  app.add_option("--bits", o.bits, "for --target bytes=")->capture_default_str();
+  app.add_option("--bits", o.bits, "for --target bytes=")->check(bit_widths)->capture_default_str();
   app.add_option("--steps", o.steps, "reach the ratio in steps, fine-tuning after each")->check(positive)->capture_default_str();
   reads(app.add_option("--plan", o.plan, "replay a plan instead of ranking: the rows that each layer keeps"));
   app.add_option("--protect", o.protect, "layers that keep all outputs, '*' allowed; layer:in keeps its inputs")->delimiter(',');
@@ -315,7 +315,7 @@ void add_selection_options(CLI::App& app, Options& o) {
 
 Command command("prune", "take channels out of a network and fine-tune it towards its teacher", [](CLI::App& app) -> Action {
   auto o = std::make_shared<Options>();
-  reads(app.add_option("TEACHER", o->teacher, "a model file or a network's name"))->required();
+  reads(app.add_option("TEACHER", o->teacher, model_help()))->required();
   add_selection_options(app, *o);
   app.add_option("--sparse", o->sparse, "train with this regulariser before pruning")->check(CLI::IsMember(prune::sparsity_names()));
   app.add_option("--sparse-epochs", o->sparse_epochs, "of that training")->check(positive)->capture_default_str();

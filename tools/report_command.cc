@@ -1,5 +1,6 @@
 // vitrine report A B: two evaluations side by side. Where both decided the same pairs, a paired test says whether they differ.
 #include <algorithm>
+#include <cmath>
 #include <cstdio>
 #include <filesystem>
 #include <map>
@@ -129,7 +130,8 @@ Json report(const Options& o) {
   std::vector<std::vector<std::string>> cells;
   Json list = Json::array();
   for (const Line& l : lines) {
-    cells.push_back({l.benchmark, l.what, percent(l.a), l.interval_a, percent(l.b), l.interval_b, percent(l.b - l.a, "%+.2f"), l.test});
+    const double difference = std::abs(l.b - l.a) < 5e-5 ? 0 : l.b - l.a;  // no "-0.00"
+    cells.push_back({l.benchmark, l.what, percent(l.a), l.interval_a, percent(l.b), l.interval_b, percent(difference, "%+.2f"), l.test});
     say() << l.benchmark << " " << l.what << ": A " << percent(l.a) << ", B " << percent(l.b) << ", B - A " << cells.back()[6] << ", "
           << l.test << "\n";
     list.push_back(l.json);

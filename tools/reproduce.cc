@@ -61,7 +61,7 @@ class Laboratory {
   std::string model_file(const PaperRow& row) const {
     std::string name = row.setting == "f32" ? row.network : cat(row.network, "-", row.setting);
     std::replace(name.begin(), name.end(), ' ', '-');
-    std::erase(name, ',');
+    std::erase_if(name, [](char c) { return c == ',' || c == '\''; });  // the name goes into a shell's command
     return (fs::path(o_.models) / (name + ".safetensors")).string();
   }
 

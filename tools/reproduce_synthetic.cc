@@ -87,7 +87,7 @@ class Bench {
     const data::SubsetView data = part(t->data);
     const Model m = teacher_itself ? teacher(network) : student(network, *t, data);
     const int64_t bits = t->bits == std::string("f32") ? 32 : quant::parse_bits(t->bits).weight_bits;
-    const Sizes size = sizes(m.graph, bits);
+    const Sizes size = sizes(m, bits);
     Row row{.network = network, .setting = setting, .shown = *t->shown ? t->shown : setting, .params = count(m.graph).params};
     row.bytes = bits == 32 ? size.float_bytes : size.packed_bytes;
     row.images = teacher_itself ? people_[0]->size() * s_.epochs : data.size();

@@ -85,7 +85,7 @@ std::string sha256_path(const std::string& path) {
   if (!fs::is_directory(path)) return sha256_file(path);
   std::vector<std::string> files;
   for (auto& entry : fs::recursive_directory_iterator(path, fs::directory_options::follow_directory_symlink))
-    if (entry.is_regular_file()) files.push_back(fs::relative(entry.path(), path));
+    if (entry.is_regular_file()) files.push_back(entry.path().lexically_relative(path));  // by its name here, not where a link leads
   std::sort(files.begin(), files.end());
   Sha256 h;
   for (const std::string& f : files) h.add(sha256_file((fs::path(path) / f).string()) + "  " + f + "\n");

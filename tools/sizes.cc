@@ -61,6 +61,16 @@ Sizes sizes(const Graph& g, int64_t weight_bits) {
   return s;
 }
 
+Sizes sizes(const Model& m, int64_t weight_bits) {
+  Sizes s = sizes(m.graph, weight_bits);
+  if (quant::is_packed(m.graph)) return s;
+  try {
+    if (const Model packed = quant::lower(m); quant::is_packed(packed.graph)) s.packed_bytes = sizes_of_packed(packed.graph).packed_bytes;
+  } catch (const Error&) {  // it is not quantized, or has no ranges yet
+  }
+  return s;
+}
+
 int64_t state_dict_bytes(const Graph& g) {
   int64_t bytes = 0;
   for (const Value& v : g.values)

@@ -11,6 +11,7 @@ struct Sizes {
 // Of the network as QuantFace quantizes it; of a quantized one, with the bits and quantizers that it has. Of a packed model: what its
 // tensors take.
 Sizes sizes(const Graph&, int64_t weight_bits);
+Sizes sizes(const Model&, int64_t weight_bits);  // the same, but of a quantized one what `pack` makes of it, if it can
 
 // What papers print as a size: the bytes of a state_dict's tensors (num_batches_tracked of each BatchNorm included; a file by torch.save
 // has some 0.05 % more) times a ratio; nothing is packed. QuantFace divides by 4 at eight bits and by 5.33 at six; Ef-QuantFace multiplies

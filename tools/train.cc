@@ -76,7 +76,7 @@ Json train(Options o, const Common& c) {
 Command command("train", "a network from scratch", [](CLI::App& app) -> Action {
   auto o = std::make_shared<Options>();
   reads(app.add_option("--data", o->data, kDataHelp))->required();
-  app.add_option("--arch", o->arch, "a network's name")->capture_default_str();
+  app.add_option("--arch", o->arch, names_of_networks())->capture_default_str();
   app.add_option("--width", o->width, "multiplies IResNet's channels")->check(CLI::Range(0.01, 4.0))->capture_default_str();
   app.add_option("--side", o->side, "of the network's input; images are averaged down to it")->capture_default_str();
   app.add_option("--embedding", o->embedding, "numbers, 0: the network's own")->check(not_negative)->capture_default_str();
@@ -89,7 +89,7 @@ Command command("train", "a network from scratch", [](CLI::App& app) -> Action {
   app.add_option("--class-filter", o->filter, "leaves out other classes nearer than this cosine: perhaps the same person; 0: none")
       ->check(CLI::Range(0.0, 1.0))
       ->capture_default_str();
-  app.add_option("--optimiser", o->optimiser, "")->check(CLI::IsMember({"sgd", "adamw"}))->capture_default_str();
+  app.add_option("--optimiser", o->optimiser, "of the network's weights")->check(CLI::IsMember({"sgd", "adamw"}))->capture_default_str();
   app.add_option("--schedule", o->schedule, "of the learning rate")
       ->check(CLI::IsMember({"constant", "polynomial", "cosine"}))
       ->capture_default_str();
@@ -101,7 +101,7 @@ Command command("train", "a network from scratch", [](CLI::App& app) -> Action {
   app.add_option("--dropout", o->dropout, kDropoutHelp)->check(below_one)->capture_default_str();
   app.add_option("--epochs", o->epochs, "passes over the data")->check(positive)->capture_default_str();
   app.add_option("--batch", o->batch, "images per step")->check(positive)->capture_default_str();
-  app.add_option("--fraction", o->fraction, "part of the images to use")->check(CLI::Range(0.0, 1.0))->capture_default_str();
+  app.add_option("--fraction", o->fraction, "part of the images to use")->check(up_to_one)->capture_default_str();
   app.add_option("--checkpoint-every", o->checkpoint_every, "steps")->check(positive)->capture_default_str();
   app.add_flag("--exact", o->exact, kExactHelp);
   app.add_flag("--resume", o->resume, "go on from the run directory's checkpoint, to the same bits");

@@ -59,7 +59,7 @@ class Exporter {
 
   void export_node(const GraphNode& n) {
     auto rule = rules().find(n.op->name);
-    CHECK(rule != rules().end(), "onnx: node ", at_, ": operator ", n.op->name, " has no ONNX form");
+    CHECK(rule != rules().end(), "onnx: node ", at_, ": operator ", n.op->name, " has no ONNX form, expected a float model");
     (this->*rule->second)(n);
   }
 

@@ -44,6 +44,8 @@ TEST(Tools, WrongUsageIsExitCodeTwo) {
   EXPECT_EQ(vitrine({"info"}).code, 2);
   EXPECT_EQ(vitrine({"info", "iresnet18", "--thread", "x"}).code, 2);
   EXPECT_EQ(vitrine({"info", "iresnet18", "--threads", "-1"}).code, 2);
+  EXPECT_EQ(vitrine({"info", "iresnet18", "--bits", "w99a1"}).code, 2);
+  EXPECT_EQ(vitrine({"quantize", "iresnet18", "--fraction", "0"}).code, 2);
   EXPECT_EQ(vitrine({"--help"}).code, 0);
   for (const std::string name : {"align", "convert", "demo", "embed", "eval", "info", "quantize", "render", "train"})
     EXPECT_EQ(vitrine({name, "--help"}).code, 0) << name;
@@ -56,7 +58,6 @@ TEST(Tools, BadInputIsOneClearLineAndExitCodeOne) {
   expect_failure({"info", scratch / "none.safetensors"}, "none.safetensors: ");
   expect_failure({"info", junk}, "junk.pth: ");
   expect_failure({"info", empty}, "empty.safetensors: ");
-  expect_failure({"info", "iresnet18", "--bits", "w99a1"}, "w99a1");
   expect_failure({"info", "iresnet18", "--device", "cpu", "--tuned"}, "--tuned: only with cuDNN on a cuda device");
   expect_failure({"info", "iresnet18", "--device", "cpu", "--precision", "bf16"}, "--precision bf16: only with");
   expect_failure({"convert", "mobilefacenet", scratch / "m.txt"}, "m.txt: expected a name that ends in");
@@ -80,6 +81,8 @@ TEST(Tools, BadInputIsOneClearLineAndExitCodeOne) {
                  "--freeze-after 0");
   expect_failure({"prune", "mobilefacenet", "--target", "params=inf", "--finetune", "none", "--out", scratch / "r"},
                  "--target 'params=inf'");
+  scratch.write("real/meta/ijbc_template_pair_label.txt", "1 2 1\n");
+  expect_failure({"render", "ijbc", "--out", scratch / "real"}, "real: has a meta already, expected a folder without a set");
   EXPECT_FALSE(std::filesystem::exists(scratch / "e.npy"));
   EXPECT_FALSE(std::filesystem::exists(scratch / "m.safetensors"));
 }
