@@ -21,8 +21,8 @@ Json render(const Options& o, const Common& c) {
   std::error_code error;
   fs::create_directories(o.out, error);
   CHECK(!error, o.out, ": cannot be made: ", error.message());
-  for (const char* kept : {"pairs.txt", "meta", "loose_crop"})
-    CHECK(!fs::exists(fs::path(o.out) / kept), o.out, ": has a ", kept, " already, expected a folder without a set");
+  const char* list = o.set == "ijbc" ? "meta" : "pairs.txt";
+  CHECK(!fs::exists(fs::path(o.out) / list), o.out, ": has ", list, " already, expected a folder without a set");
   if (o.set == "ijbc") data::write_ijb(data::synthetic_ijb(c.seed, o.subjects), o.out);
   for (data::PairKind kind : data::kPairKinds) {
     if (cat("synthetic-", o.set) != data::pair_list_name(kind)) continue;

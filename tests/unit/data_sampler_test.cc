@@ -123,7 +123,8 @@ TEST(DataSampler, SenselessRequestsAreErrors) {
   EXPECT_NE(error_of([] { shuffled_batches(10, 0, 1, 0); }), "");
   EXPECT_NE(error_of([] { shuffled_batches(0, 1, 1, 0, true, false); }), "");
   EXPECT_NE(error_of([] { shuffled_batches(10, 11, 1, 0); }), "");
-  EXPECT_EQ(error_of([] { balanced_batches(std::vector<int64_t>(31), 1, 0); }), "a set of 31 images has no full batch of 32");
+  EXPECT_EQ(error_of([] { balanced_batches(std::vector<int64_t>(31), 1, 0); }),
+            "a set of 31 images has no full batch: 32 of each are drawn from all, expected as many images or a smaller --batch");
   EXPECT_NE(error_of([] { balanced_batches({0, 1}, 1, 0, {1, 0, 4}); }), "");
   for (const double fraction : {0.0, -0.5, 1.01, std::numeric_limits<double>::quiet_NaN(), 0.05})
     EXPECT_NE(error_of([&] { subset(10, fraction, 1); }), "") << fraction;

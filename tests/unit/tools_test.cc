@@ -82,7 +82,7 @@ TEST(Tools, BadInputIsOneClearLineAndExitCodeOne) {
   expect_failure({"prune", "mobilefacenet", "--target", "params=inf", "--finetune", "none", "--out", scratch / "r"},
                  "--target 'params=inf'");
   scratch.write("real/meta/ijbc_template_pair_label.txt", "1 2 1\n");
-  expect_failure({"render", "ijbc", "--out", scratch / "real"}, "real: has a meta already, expected a folder without a set");
+  expect_failure({"render", "ijbc", "--out", scratch / "real"}, "real: has meta already, expected a folder without a set");
   EXPECT_FALSE(std::filesystem::exists(scratch / "e.npy"));
   EXPECT_FALSE(std::filesystem::exists(scratch / "m.safetensors"));
 }
@@ -139,7 +139,7 @@ TEST(Tools, WhatACommandReadsItDoesNotWrite) {
   expect_failure({"info", model, "--json", run}, "is a folder, expected a file");
   expect_failure({"report", run, run, "--out", run + "/run.json"}, "run.json: is a file of A");
   s.write("images/e.npy", "an earlier result");
-  expect_failure({"embed", model, s / "images", "--out", s / "images/e.npy"}, "no images given");
+  expect_failure({"embed", model, s / "images", "--out", s / "images/e.npy"}, "images: no .jpg, .jpeg or .png in it, expected images");
   expect_failure({"eval", run + "/model.safetensors", "synthetic-lfw", "--out", run}, "run: holds what is read as MODEL");
   expect_failure({"quantize", run + "/model.safetensors", "--data", "synthetic:4x4", "--out", run}, "run: holds what is read as TEACHER");
   expect_failure({"align", "--images", run, "--landmarks", model, "--out", run}, "run: holds what is read as --images");
