@@ -45,6 +45,7 @@ TEST(ToolsPack, PrunedQuantizedPackedAndEvaluated) {
   EXPECT_EQ(p["integer_layers"], p["layers"]) << "all of them on integers";
   EXPECT_EQ(p["bytes_file"], std::filesystem::file_size(packed));
   EXPECT_LT(p["bytes_packed"].get<int64_t>(), 4 * pruned["params_after"].get<int64_t>() / 3);
+  EXPECT_EQ(s.run({"info", quantized["model"]})["bytes_packed"], p["bytes_packed"]) << "known before";
   const Json info = s.run({"info", packed});
   EXPECT_EQ(info["bytes_packed"], p["bytes_packed"]);
   EXPECT_EQ(info["macs"], pruned["macs_after"]);

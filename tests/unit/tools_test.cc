@@ -246,6 +246,27 @@ TEST(Tools, EvalOfEmbeddingsMadeElsewhereEqualsEvalOfTheModel) {
   for (const char* key : {"pairs", "correct", "accuracy", "std", "folds", "thresholds"})
     EXPECT_EQ(direct["benchmarks"][0][key], reused["benchmarks"][0][key]) << key;
   EXPECT_EQ(direct["benchmarks"][0]["pairs"], 4);
+  const std::string names = read_file(out / "names.txt"), first = names.substr(0, names.find('\n') + 1);
+  out.write("names.txt", first + names.substr(0, names.rfind('\n', names.size() - 2) + 1));
+  expect_failure(
+      {"eval", "elsewhere", "lfw", "--embeddings", out / "e.npy", "--names", out / "names.txt", "--pairs", list, "--data", faces.path},
+      "names.txt:2: ");
+}
+
+// Labels are the names in the folder, wherever links lead.
+TEST(Tools, AFoldersSumIsOfItsNamesNotOfWhatLinksLeadTo) {
+  namespace fs = std::filesystem;
+  const Scratch s;
+  s.write("a/1.png", "A"), s.write("b/1.png", "B");
+  const auto linked = [&](const std::string& set, const std::string& to_p, const std::string& to_q) {
+    fs::create_directories(s / set);
+    fs::create_directory_symlink(s / to_p, s / (set + "/p")), fs::create_directory_symlink(s / to_q, s / (set + "/q"));
+    return sha256_path(s / set);
+  };
+  const std::string sum = linked("set", "a", "b");
+  EXPECT_NE(linked("swapped", "b", "a"), sum);
+  s.write("copy/p/1.png", "A"), s.write("copy/q/1.png", "B");
+  EXPECT_EQ(sha256_path(s / "copy"), sum);
 }
 
 }  // namespace
