@@ -77,7 +77,7 @@ build/vitrine: $(BIN)/vitrine
 
 test: deps  ## the whole test suite; ends with "N passed, N failed, N skipped"
 	@$(MAKE) --no-print-directory $(BIN)/tests build/vitrine
-	@tests/run $(BIN)/tests $(TEST_ARGS)
+	@$(if $(filter 1,$(CUDA)),TEST_JOBS=$${TEST_JOBS:-1}) tests/run $(BIN)/tests $(TEST_ARGS)  # one at a time on a GPU
 test-full: test signature  ## the suite also under the sanitizers and on the simulated device, and each parser on damaged files
 	@$(MAKE) --no-print-directory config=asan test
 	@$(MAKE) --no-print-directory CUDA=sim test TEST_ARGS=--gtest_filter='*Cuda*:Sim*'

@@ -23,10 +23,10 @@ constexpr const char* kStyle =
     "th:first-child,td:first-child,.words{text-align:left}th{border-bottom:2px solid var(--faint)}"
     "td span{white-space:nowrap;font-size:.85em;color:var(--faint)}.wide{overflow-x:auto;margin:1em 0}"
     ".digest{overflow-wrap:anywhere;font-size:.85em}"
-    "svg{width:100%;min-width:640px;max-width:860px;height:auto;color:var(--ink)}figure{margin:1em "
-    "0;overflow-x:auto}figcaption{color:var(--faint)}img{margin:1px;image-rendering:auto}"
-    ".gallery{display:flex;flex-wrap:wrap;gap:14px}.gallery figure{margin:0;width:230px}.gallery "
-    "figcaption{font-size:12px;line-height:1.3;overflow-wrap:anywhere}"
+    "svg{width:100%;min-width:640px;max-width:860px;height:auto;color:var(--ink)}"
+    "figure{margin:1em 0;overflow-x:auto}figcaption{color:var(--faint)}img{margin:1px;image-rendering:auto}"
+    ".gallery{display:flex;flex-wrap:wrap;gap:14px}.gallery figure{margin:0;width:230px}"
+    ".gallery figcaption{font-size:12px;line-height:1.3;overflow-wrap:anywhere}"
     "text{font:12px system-ui,sans-serif;fill:currentColor}";
 
 // Okabe and Ito's colours, told apart by colour-blind readers too.

@@ -50,10 +50,8 @@ constexpr const char* kNotes[] = {
     "The teachers' IJB-C values are InsightFace's own for glint360k_cosface_r*_fp16_0.1: N1D1F1.",
     "No count of 6,000 pairs rounds or truncates to this value.",
     "The abstract calls this accuracy; it is TPR at FPR 1e-4. The images of LFW, with which the network was fine-tuned, are LFW's and "
-    "SLLFW's "
-    "test images and show CALFW's and CPLFW's people: of the paper's tests IJB-C alone is independent. It trains with 13,233 images, 0.013 "
-    "M; "
-    "Section 5 and Table 5 print 0.132 M.",
+    "SLLFW's test images and show CALFW's and CPLFW's people: of the paper's tests IJB-C alone is independent. It trains with 13,233 "
+    "images, 0.013 M; Section 5 and Table 5 print 0.132 M.",
     "Parameters and sizes describe two models: the parameters have a 512-d, the sizes a 409-d embedding.",
     "Copied from another row or benchmark: IJB-B values (90.38, 93.67; on IJB-C QuantFace has 92.36, 95.18) or the synthetic w8a8 row "
     "(95.87, 92.08).",
