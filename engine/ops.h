@@ -3,6 +3,7 @@
 #pragma once
 #include "engine/core/op.h"
 #include "engine/ops/conv2d.h"           // conv2d, conv2d_grad_x, conv2d_grad_w
+#include "engine/ops/conv2d_chain.h"     // conv2d_chain: for inference, not differentiable
 #include "engine/ops/conv2d_fused.h"     // conv2d_fused, conv2d_pack: for inference, not differentiable
 #include "engine/ops/conv2d_winograd.h"  // conv2d_winograd, conv2d_winograd_grad_w
 #include "engine/ops/matmul.h"           // matmul

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Whole-network int8 inference of IResNets: Vitrine next to PyTorch and ONNX Runtime, in one run, each in a process of its own.
+"""Whole-network int8 inference: Vitrine next to PyTorch and ONNX Runtime, in one run, each in a process of its own.
 
     make build/vitrine
     python3 -m venv opp && opp/bin/pip install torch torchao numpy onnxruntime onnx
@@ -13,7 +13,7 @@ Vitrine: the packed network by `vitrine bench`, wall time, from the image as flo
 """
 import argparse, json, os, statistics, sys, tempfile
 
-from network import BLOCKS, POOLED, iresnet, run
+from network import NETWORKS, POOLED, build, run
 
 MODES = ["torch inductor", "torch x86", "torch onednn", "torch fbgemm", "onnxruntime operators", "onnxruntime qdq"]
 
@@ -92,7 +92,7 @@ def child(mode, network, batch, threads, repetitions):
 
     torch.manual_seed(1)
     torch.set_num_threads(threads)
-    net, x = iresnet(BLOCKS[network]), torch.randn(batch, 3, 112, 112)
+    net, x = build(network), torch.randn(batch, 3, 112, 112)
     library, form = mode.split()
     if mode == "torch inductor":
         call = inductor_int8(net, x)
@@ -130,7 +130,7 @@ def main():
         return child(mode, network, *map(int, numbers))
     parser = argparse.ArgumentParser()
     parser.add_argument("--threads", type=int, default=2)
-    parser.add_argument("--networks", nargs="+", default=["iresnet18"], choices=list(BLOCKS))
+    parser.add_argument("--networks", nargs="+", default=["iresnet18"], choices=NETWORKS)
     parser.add_argument("--batches", nargs="+", type=int, default=[1, 32])
     parser.add_argument("--modes", nargs="+", default=["vitrine w8a8", "vitrine w6a6", *MODES])
     o = parser.parse_args()

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Whole-network f32 inference of IResNets: Vitrine next to PyTorch and ONNX Runtime, in one run, each in a process of its own.
+"""Whole-network f32 inference: Vitrine next to PyTorch and ONNX Runtime, in one run, each in a process of its own.
 
     make build/vitrine && make bench BENCH_ARGS=--benchmark_list_tests >/dev/null
     python3 -m venv opp && opp/bin/pip install torch numpy onnxruntime onnx
@@ -16,6 +16,7 @@ TUNABLES = {"MALLOC_MMAP_THRESHOLD_": "4294967296", "MALLOC_TRIM_THRESHOLD_": "4
 POOLED = {"LD_PRELOAD": os.environ["POOL"]} if "POOL" in os.environ else TUNABLES
 MODES = ["eager", "channels_last", "frozen", "frozen channels_last", "compiled channels_last", "onnxruntime"]
 BLOCKS = {"iresnet18": (2, 2, 2, 2), "iresnet34": (3, 4, 6, 3), "iresnet50": (3, 4, 14, 3), "iresnet100": (3, 13, 30, 3)}
+NETWORKS = [*BLOCKS, "mobilefacenet"]
 
 
 def iresnet(blocks):
@@ -41,6 +42,35 @@ def iresnet(blocks):
     return nn.Sequential(*layers, nn.BatchNorm2d(512), nn.Flatten(), nn.Linear(512 * 49, 512), nn.BatchNorm1d(512)).eval()
 
 
+def mobilefacenet():
+    import torch
+    from torch import nn
+
+    def conv(i, o, kernel, stride=1, pad=0, groups=1, act=True):
+        return [nn.Conv2d(i, o, kernel, stride, pad, groups=groups, bias=False), nn.BatchNorm2d(o), *[nn.PReLU(o)] * act]
+
+    class Bottleneck(nn.Module):
+        def __init__(self, i, o, stride, expansion):
+            super().__init__()
+            mid = i * expansion
+            self.conv = nn.Sequential(*conv(i, mid, 1), *conv(mid, mid, 3, stride, 1, mid), *conv(mid, o, 1, act=False))
+            self.add = stride == 1 and i == o
+
+        def forward(self, x):
+            return self.conv(x) + x if self.add else self.conv(x)
+
+    layers, width = [*conv(3, 64, 3, 2, 1), *conv(64, 64, 3, 1, 1, 64)], 64
+    for expansion, channels, repeats, stride in ((2, 64, 5, 2), (4, 128, 1, 2), (2, 128, 6, 1), (4, 128, 1, 2), (2, 128, 2, 1)):
+        for b in range(repeats):
+            layers.append(Bottleneck(width, channels, stride if b == 0 else 1, expansion))
+            width = channels
+    return nn.Sequential(*layers, *conv(128, 512, 1), *conv(512, 512, 7, groups=512, act=False), *conv(512, 128, 1, act=False), nn.Flatten()).eval()
+
+
+def build(network):
+    return mobilefacenet() if network == "mobilefacenet" else iresnet(BLOCKS[network])
+
+
 def onnxruntime_call(file, batch, threads):
     import numpy, onnxruntime
 
@@ -56,7 +86,7 @@ def torch_call(mode, network, batch, threads):
 
     torch.manual_seed(1)
     torch.set_num_threads(threads)
-    net, x = iresnet(BLOCKS[network]), torch.randn(batch, 3, 112, 112)
+    net, x = build(network), torch.randn(batch, 3, 112, 112)
     if "channels_last" in mode:
         net, x = net.to(memory_format=torch.channels_last), x.to(memory_format=torch.channels_last)
     if "frozen" in mode:
@@ -79,7 +109,7 @@ def export(network, batch, file):
     import torch
 
     torch.manual_seed(1)
-    torch.onnx.export(iresnet(BLOCKS[network]), torch.randn(batch, 3, 112, 112), file, dynamo=False)
+    torch.onnx.export(build(network), torch.randn(batch, 3, 112, 112), file, dynamo=False)
 
 
 def child(mode, network, batch, threads, repetitions, file):
@@ -137,7 +167,7 @@ def main():
         return child(mode, network, int(batch), int(threads), int(repetitions), file)
     parser = argparse.ArgumentParser()
     parser.add_argument("--threads", type=int, default=2)
-    parser.add_argument("--networks", nargs="+", default=["iresnet18"], choices=list(BLOCKS))
+    parser.add_argument("--networks", nargs="+", default=["iresnet18"], choices=NETWORKS)
     parser.add_argument("--batches", nargs="+", type=int, default=[1, 32])
     parser.add_argument("--modes", nargs="+", default=MODES)
     o = parser.parse_args()

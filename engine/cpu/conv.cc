@@ -11,7 +11,7 @@ void conv2d_grad_w(const ConvShape& s, const double* x, const double* g, double*
 
 void conv2d(const ConvShape& s, const float* x, const float* w, float* y) {
   if (isa() == Isa::plain) return reference::conv2d(s, x, w, y);
-  (is_depthwise(s) ? depthwise_forward : dense_forward)(kernels(), s, x, w, y);
+  is_depthwise(s) ? depthwise_forward(kernels(), s, x, w, y) : dense_forward(kernels(), s, x, w, y);
 }
 
 void conv2d_grad_x(const ConvShape& s, const float* g, const float* w, float* gx) {

@@ -77,7 +77,7 @@ void conv2d_fused(const FusedConv<T>& f) {
     return;
   }
   conv2d(s, x, is_depthwise(s) ? f.w : unpacked(s, f.w).data(), f.y);
-  finish_row<Scalar<T>>(f.finish, f.y, s.o, s.n * s.oh * s.ow, s.o);
+  for (int64_t i = 0; i < s.n * s.oh * s.ow * s.o; ++i) finished(f.finish, Scalar<T>{f.y[i]}, i % s.o, f.y + i, true).store(f.y + i, true);
 }
 
 }  // namespace vitrine::cpu::reference

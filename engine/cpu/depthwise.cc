@@ -13,11 +13,9 @@
 namespace vitrine::cpu {
 namespace {
 
-// Weights [c][taps] as [taps][c].
 const float* pack(const Kernels& k, const ConvShape& s, const float* w) {
-  const int64_t taps = s.kh * s.kw, pitch = round_up(s.c, k.lanes);
-  float* to = scratch(Slot::weights, taps * pitch);
-  for (int64_t c = 0; c < s.c; c += k.lanes) k.transpose(w + c * taps, taps, std::min(k.lanes, s.c - c), taps, to + c, pitch);
+  float* to = scratch(Slot::weights, depthwise_floats(k, s));
+  pack_depthwise(k, s, w, to);
   return to;
 }
 
@@ -50,7 +48,7 @@ const float* zero_row(const TapConv& t) {
 }
 
 // `weights` has one address per tap.
-void run_depthwise(const Kernels& k, const TapConv& t, const std::vector<const float*>& weights) {
+void run_taps(const Kernels& k, const TapConv& t, const std::vector<const float*>& weights) {
   const Inner inner(t);
   const int64_t taps = static_cast<int64_t>(t.taps.size());
   const int64_t grain = std::clamp<int64_t>(t.n * t.oh / (8 * threads()), 1, 32);
@@ -62,8 +60,8 @@ void run_depthwise(const Kernels& k, const TapConv& t, const std::vector<const f
         count = inner.reach(col);
         const int64_t n = row / t.oh, oy = row % t.oh;
         tap_addresses(t, n, oy, col, zeros, x);
-        k.depthwise_row(
-            {x, weights.data(), taps, t.step_x * t.c, t.y + n * t.y_image + oy * t.y_row + col * t.y_pixel, t.y_pixel, count, t.c});
+        float* y = t.y + n * t.y_image + oy * t.y_row + col * t.y_pixel;
+        k.depthwise_row({x, weights.data(), taps, t.step_x * t.c, y, t.y_pixel, count, t.c, t.finish});
       }
   });
 }
@@ -96,11 +94,21 @@ void block_sums(const Kernels& k, const ConvShape& s, const TapConv& t, const fl
 
 }  // namespace
 
-void depthwise_forward(const Kernels& k, const ConvShape& s, const float* x, const float* w, float* y) {
-  const float* packed = pack(k, s, w);
+void pack_depthwise(const Kernels& k, const ConvShape& s, const float* w, float* packed) {
+  const int64_t taps = s.kh * s.kw, pitch = round_up(s.c, k.lanes);
+  for (int64_t c = 0; c < s.c; c += k.lanes) k.transpose(w + c * taps, taps, std::min(k.lanes, s.c - c), taps, packed + c, pitch);
+}
+
+void run_depthwise(const Kernels& k, const TapConv& t, const float* packed) {
   std::vector<const float*> weights;
-  for (int64_t tap = 0; tap < s.kh * s.kw; ++tap) weights.push_back(packed + tap * round_up(s.c, k.lanes));
-  run_depthwise(k, forward_taps(s, x, y), weights);
+  for (size_t tap = 0; tap < t.taps.size(); ++tap) weights.push_back(packed + static_cast<int64_t>(tap) * round_up(t.c, k.lanes));
+  run_taps(k, t, weights);
+}
+
+void depthwise_forward(const Kernels& k, const ConvShape& s, const float* x, const float* w, float* y, const Finish<float>* finish) {
+  TapConv t = forward_taps(s, x, y);
+  t.finish = finish;
+  run_depthwise(k, t, pack(k, s, w));
 }
 
 void depthwise_grad_x(const Kernels& k, const ConvShape& s, const float* g, const float* w, float* gx) {
@@ -108,7 +116,7 @@ void depthwise_grad_x(const Kernels& k, const ConvShape& s, const float* g, cons
   for_each_phase(s, g, gx, [&](const TapConv& t, const std::vector<int64_t>& hits) {
     std::vector<const float*> weights;
     for (int64_t tap : hits) weights.push_back(packed + tap * round_up(s.c, k.lanes));
-    run_depthwise(k, t, weights);
+    run_taps(k, t, weights);
   });
 }
 

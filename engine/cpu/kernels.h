@@ -48,6 +48,7 @@ struct DepthwiseRow {
   float* y;
   int64_t y_step;
   int64_t pixels, channels;
+  const Finish<float>* finish;  // null: the sums alone
 };
 
 // Pixels whose taps advance together, for the depthwise weight gradient.
@@ -109,7 +110,6 @@ struct Kernels {
   void (*winograd_input)(const WinogradInput<float>&);
   void (*winograd_gradient)(const WinogradGradient<float>&);
   void (*winograd_output)(const WinogradOutput<float>&);
-  void (*finish)(const Finish<float>&, float* y, int64_t y_step, int64_t pixels, int64_t channels);
   void (*affine)(const Affine<float>&, const float* x, int64_t pixels, int64_t channels, float* to, int64_t to_step);
 };
 

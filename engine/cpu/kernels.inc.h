@@ -100,6 +100,7 @@ void depthwise_tile(const DepthwiseRow& t, int64_t pixel, int64_t c) {
   }
   UNROLL for (int p = 0; p < Pixels; ++p) UNROLL for (int v = 0; v < Vectors; ++v) {
     float* y = t.y + (pixel + p) * t.y_step + c + v * kLanes;
+    if (t.finish) acc[p][v] = finished(*t.finish, acc[p][v], c + v * kLanes, y, masks.m[v]);
     if (Vectors > 1)
       acc[p][v].store(y);
     else
@@ -159,9 +160,6 @@ void transpose(const float* from, int64_t from_step, int64_t rows, int64_t k, fl
     for (int64_t r = 0; r < kLanes; ++r) to[i * to_step + r] = r < rows ? from[r * from_step + i] : 0.0f;
 }
 
-void finish(const Finish<float>& f, float* y, int64_t y_step, int64_t pixels, int64_t channels) {
-  finish_row<V>(f, y, y_step, pixels, channels);
-}
 void affine(const Affine<float>& a, const float* x, int64_t pixels, int64_t channels, float* to, int64_t to_step) {
   affine_row<V>(a, x, pixels, channels, to, to_step);
 }
@@ -190,7 +188,6 @@ constexpr Kernels kKernels = {
     winograd_input<V>,
     winograd_gradient<V>,
     winograd_output<V>,
-    finish,
     affine,
 };
 

@@ -5,8 +5,8 @@
 
 namespace vitrine::cpu {
 
-enum class Slot { weights, strip, gradient, pointers, panel };
-constexpr int kSlots = 5;
+enum class Slot { weights, strip, gradient, pointers, panel, chain };
+constexpr int kSlots = 6;
 
 // At least `bytes` bytes, aligned to a cache line, contents undefined; valid until this thread asks for the slot again.
 void* scratch_bytes(Slot, int64_t bytes);

@@ -34,15 +34,6 @@ INLINE V finished(const Finish<T>& f, V y, int64_t c, const T* at, Mask m) {
 }
 
 template <class V, class T>
-void finish_row(const Finish<T>& f, T* y, int64_t y_step, int64_t pixels, int64_t channels) {
-  for (int64_t p = 0; p < pixels; ++p, y += y_step)
-    for (int64_t c = 0; c < channels; c += V::lanes) {
-      const auto m = V::mask(channels - c);
-      finished(f, V::load(y + c, m), c, y + c, m).store(y + c, m);
-    }
-}
-
-template <class V, class T>
 void affine_row(const Affine<T>& a, const T* x, int64_t pixels, int64_t channels, T* to, int64_t to_step) {
   for (int64_t p = 0; p < pixels; ++p, x += channels, to += to_step)
     for (int64_t c = 0; c < channels; c += V::lanes) {

@@ -7,6 +7,7 @@
 
 #include "engine/core/mode.h"
 #include "engine/core/parallel.h"
+#include "engine/graph/rewrite.h"
 #include "engine/ops.h"
 #include "engine/ops/batch_norm.h"
 #include "engine/ops/cast.h"
@@ -320,7 +321,9 @@ Model fused(const Model& m, Fusion fusion) {
   CHECK(m.graph.updates.empty(), "fused: this graph is for training");
   NoGrad quiet;
   const Device device = device_of(m);
-  return to(Fuser(to(m, Device::cpu), fusion, device).run(), device);
+  Model f = to(Fuser(to(m, Device::cpu), fusion, device).run(), device);
+  if (device == Device::cpu) f.graph = with_chains(f.graph);
+  return f;
 }
 
 }  // namespace vitrine

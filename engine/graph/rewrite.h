@@ -19,6 +19,9 @@ Model with_dtype(const Model&, Dtype);
 // For training: convolutions that are faster by Winograd become conv2d_winograd, forward and backward.
 Graph with_winograd(const Graph&);
 
+// For inference on the cpu: depthwise convolutions with the ones before and behind them become one conv2d_chain. Of fused() graphs.
+Graph with_chains(const Graph&);
+
 // For training in bf16: convolutions of more than one tap whose result goes to a BatchNorm read and write bf16, and so do their gradients.
 Graph with_bf16_convolutions(const Graph&);
 

@@ -1,7 +1,7 @@
-#include "engine/cpu/conv_fused.h"
+#include "engine/ops/conv2d_fused_cpu.h"
+
 #include "engine/cpu/loops.h"
 #include "engine/ops/cast.h"
-#include "engine/ops/conv2d_fused.h"
 
 namespace vitrine {
 namespace {
@@ -18,30 +18,16 @@ Tensor packed(const Call& call) {
   return conv2d_pack(call.in[1], pack);
 }
 
-template <class T>
-cpu::FusedConv<T> arguments(const Call& call, const Tensor& weights) {
-  auto& a = call.as<FusedConvAttrs>();
-  const Shape &x = call.in[0].shape(), &y = call.out[0].shape();
-  size_t next = 3;
-  auto optional = [&](int64_t given) -> const T* { return given ? call.in[next++].data<T>() : nullptr; };
-  cpu::FusedConv<T> f{{x[0], x[1], x[2], x[3], y[3], a.kh, a.kw, y[1], y[2], a.stride_h, a.stride_w, a.pad_h, a.pad_w, a.dilation_h,
-                       a.dilation_w, a.groups},
-                      a.winograd != 0,
-                      call.in[0].data<T>(),
-                      {},
-                      weights.data<T>(),
-                      {},
-                      call.out[0].data<T>()};
-  f.affine.mean = optional(a.before), f.affine.scale = optional(a.before), f.affine.shift = optional(a.before);
-  f.finish.affine.mean = optional(a.after), f.finish.affine.scale = optional(a.after), f.finish.affine.shift = call.in[2].data<T>();
-  f.finish.slope = optional(a.prelu), f.finish.residual = optional(a.residual), f.finish.y = f.y;
-  return f;
-}
-
 KernelFor fused("conv2d_fused", Device::cpu, [](const Call& given) {
   in_one_dtype(given, [](const Call& call) {
-    const Tensor weights = packed(call);
-    cpu::by_float(call.out[0].dtype(), [&](auto t) { cpu::conv2d_fused(arguments<decltype(t)>(call, weights)); });
+    Tensors more(call.in.begin() + 1, call.in.end());
+    more[0] = packed(call);
+    cpu::by_float(call.out[0].dtype(), [&](auto t) {
+      using T = decltype(t);
+      auto f = fused_conv<T>(call.as<FusedConvAttrs>(), call.in[0].shape(), call.out[0].shape(), more);
+      f.x = call.in[0].data<T>(), f.finish.y = f.y = call.out[0].data<T>();
+      cpu::conv2d_fused(f);
+    });
   });
 });
 
