@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
-"""A training step of IResNet-18 (CosFace) and its distillation step (w6a6, EKD), f32, batch 64: Vitrine next to PyTorch, in one run, each
-in a process of its own.
+"""A training step of a network (CosFace) and its distillation step (w6a6, EKD), f32, batch 64: Vitrine next to PyTorch, in one run, each in
+a process of its own.
 
     make build/vitrine && python3 -m venv opp && opp/bin/pip install torch numpy
     opp/bin/python bench/opponents/training.py --data lfw_112 --threads 2 --steps 6
@@ -60,7 +60,7 @@ def quantizers():
             self.conv, self.bits = conv, bits
 
         def forward(self, x):
-            return torch.nn.functional.conv2d(x, weight(self.conv.weight, self.bits), None, self.conv.stride, self.conv.padding)
+            return torch.nn.functional.conv2d(x, weight(self.conv.weight, self.bits), None, self.conv.stride, self.conv.padding, groups=self.conv.groups)
 
     class Linear(nn.Module):
         def __init__(self, linear, bits):
@@ -95,7 +95,7 @@ def quantizers():
                 made = Linear(child, bits)
             elif isinstance(child, nn.PReLU):
                 made = PRelu(child, bits)
-            elif type(child).__name__ == "Block":
+            elif type(child).__name__ == "Block" or getattr(child, "add", False):
                 made = Then(child, bits)
             setattr(module, name, made)
         return module
@@ -132,18 +132,18 @@ def cosface(embedding, weight, labels):
     return torch.nn.functional.cross_entropy(64 * (cosine - margin), labels)
 
 
-def torch_steps(workload, mode, threads, steps, batch):
+def torch_steps(name, workload, mode, threads, steps, batch):
     import torch
 
     torch.manual_seed(1)
     torch.set_num_threads(threads)
-    net, teacher = network.iresnet(network.BLOCKS["iresnet18"]).train(), network.iresnet(network.BLOCKS["iresnet18"]).eval()
+    net, teacher = network.build(name).train(), network.build(name).eval()
     if workload == "distil":
         net = quantizers()(net, 6)
     x, labels = torch.randn(batch, 3, 112, 112), torch.arange(batch) // 2
     if "channels_last" in mode:
         net, teacher, x = (v.to(memory_format=torch.channels_last) for v in (net, teacher, x))
-    parameters, head = list(net.parameters()), torch.nn.Parameter(torch.randn(CLASSES, 512) * 0.01)
+    parameters, head = list(net.parameters()), torch.nn.Parameter(torch.randn(CLASSES, 128 if name == "mobilefacenet" else 512) * 0.01)
     optimiser = torch.optim.SGD(parameters + ([head] if workload == "train" else []), 0.001, 0.9, weight_decay=5e-4, nesterov=True)
     anchors = {"s": torch.zeros(6), "t": torch.zeros(6)}
     if "compiled" in mode:
@@ -170,7 +170,7 @@ def torch_steps(workload, mode, threads, steps, batch):
     print(json.dumps(times))
 
 
-def vitrine_steps(workload, data, threads, steps, batch):
+def vitrine_steps(name, workload, data, threads, steps, batch):
     """Every step of a short run prints a line; the times between them."""
     root = os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "..")
     with tempfile.TemporaryDirectory() as folder:
@@ -178,12 +178,12 @@ def vitrine_steps(workload, data, threads, steps, batch):
                    "--out", f"{folder}/run", "--checkpoint-every", "1000000"]
         if workload == "train":
             images = sum(len(files) for _, _, files in os.walk(data))
-            command += ["--epochs", "1", "--fraction", str((steps + 0.5) * batch / images), "--lr", "0.001"]
+            command += ["--arch", name, "--epochs", "1", "--fraction", str((steps + 0.5) * batch / images), "--lr", "0.001"]
         else:
             with open(f"{folder}/batches.txt", "w") as file:
                 for step in range(steps):
                     file.write(" ".join(str(step * batch + i) for i in range(batch)) + "\n")
-            command += ["iresnet18", "--bits", "w6a6", "--finetune", "ekd", "--batches", f"{folder}/batches.txt"]
+            command += [name, "--bits", "w6a6", "--finetune", "ekd", "--batches", f"{folder}/batches.txt"]
         process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
         last, times, said = time.perf_counter(), [], ""
         for line in process.stderr:
@@ -200,10 +200,11 @@ def vitrine_steps(workload, data, threads, steps, batch):
 
 def main():
     if "--child" in sys.argv:
-        workload, mode, threads, steps, batch = sys.argv[2:]
-        return torch_steps(workload, mode, int(threads), int(steps), int(batch))
+        name, workload, mode, threads, steps, batch = sys.argv[2:]
+        return torch_steps(name, workload, mode, int(threads), int(steps), int(batch))
     parser = argparse.ArgumentParser()
     parser.add_argument("--data", required=True, help="a folder of 112 x 112 crops, a folder for each identity")
+    parser.add_argument("--network", default="iresnet18", choices=network.NETWORKS)
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--steps", type=int, default=6, help="at most 10")
     parser.add_argument("--batch", type=int, default=64)
@@ -214,15 +215,15 @@ def main():
     for workload in o.workloads:
         for mode in o.modes:
             if mode == "vitrine":
-                times, memory = vitrine_steps(workload, o.data, o.threads, o.steps, o.batch)
+                times, memory = vitrine_steps(o.network, workload, o.data, o.threads, o.steps, o.batch)
             else:
-                out, memory = network.run([sys.executable, __file__, "--child", workload, mode, str(o.threads), str(o.steps), str(o.batch)],
+                out, memory = network.run([sys.executable, __file__, "--child", o.network, workload, mode, str(o.threads), str(o.steps), str(o.batch)],
                                           {**os.environ, **network.POOLED})
                 times = json.loads(out.splitlines()[-1])
             steady = times[2:]
             median = statistics.median(steady)
             spread = (max(steady) - min(steady)) / median
-            print(f"{'iresnet18 ' + workload + ' b' + str(o.batch) + ' ' + mode:42} {median * 1e3:10.1f} {spread:7.0%} {o.batch / median:9.2f} {memory:8.0f}", flush=True)
+            print(f"{o.network + ' ' + workload + ' b' + str(o.batch) + ' ' + mode:42} {median * 1e3:10.1f} {spread:7.0%} {o.batch / median:9.2f} {memory:8.0f}", flush=True)
 
 
 if __name__ == "__main__":

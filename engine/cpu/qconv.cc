@@ -179,7 +179,7 @@ void QConv::run() const {
   if (s_.y_numel() == 0) return;
   const Cut cut(s_);
   const int64_t blocks = cut.images * cut.rows;
-  const int64_t panels = depthwise_ ? chunk_count(s_.c, kQOutputs) : s_.groups * QPanel::count(chunk_count(s_.group_out(), kQOutputs));
+  const int64_t panels = depthwise_ ? chunk_count(s_.c, 2 * kQOutputs) : s_.groups * QPanel::count(chunk_count(s_.group_out(), kQOutputs));
   const int64_t parts = std::clamp<int64_t>(chunk_count(kTasksPerThread * threads(), blocks), 1, panels);
   parallel_chunks(blocks * parts, [&](int64_t task) {
     const Block b(s_, cut, task / parts);
@@ -207,12 +207,23 @@ void QConv::prepare(const Block& b, Source& source) const {
   int64_t p = 0, region = 0;
   for (const Range* ry = ys_.range; ry < ys_.range + ys_.count; ++ry)
     for (const Range* rx = xs_.range; rx < xs_.range + xs_.count; ++rx, source.end[region++] = p)
-      for (int64_t i = 0; i < b.images; ++i)
-        for (int64_t y = std::max<int64_t>(0, ry->begin - b.y0); y < std::min(b.rows, ry->end - b.y0); ++y)
-          for (int64_t x = rx->begin; x < rx->end; ++x, ++p) {
-            source.pixel[p] = static_cast<int32_t>(((i * rows + y * s_.stride_h) * cols_ + x * s_.stride_w) * s_.c);
-            source.place[p] = static_cast<int32_t>((i * b.rows + y) * s_.ow + x);
-          }
+      for (int64_t i = 0; i < b.images; ++i) {
+        const int64_t y0 = std::max<int64_t>(0, ry->begin - b.y0), y1 = std::min(b.rows, ry->end - b.y0);
+        auto pixel = [&](int64_t y, int64_t x) { return ((i * rows + y * s_.stride_h) * cols_ + x * s_.stride_w) * s_.c; };
+        auto place = [&](int64_t y, int64_t x) { return (i * b.rows + y) * s_.ow + x; };
+        auto line = [&](int64_t y, int64_t x, int64_t count, int64_t down, int64_t right) {
+          const auto at = static_cast<int32_t>(pixel(y, x)), step = static_cast<int32_t>(pixel(y + down, x + right) - pixel(y, x));
+          const auto to = static_cast<int32_t>(place(y, x)), to_step = static_cast<int32_t>(place(y + down, x + right) - place(y, x));
+          int32_t *const pixels = source.pixel + p, *const places = source.place + p;
+          for (int32_t k = 0; k < count; ++k) pixels[k] = at + k * step, places[k] = to + k * to_step;
+          p += count;
+        };
+        if (rx->end - rx->begin == 1) {
+          line(y0, rx->begin, std::max<int64_t>(0, y1 - y0), 1, 0);
+        } else {
+          for (int64_t y = y0; y < y1; ++y) line(y, rx->begin, rx->end - rx->begin, 0, 1);
+        }
+      }
   if (w_.window_) sum_windows(b, source, rows);
 }
 
@@ -293,10 +304,11 @@ void QConv::depthwise(const Source& source, int64_t begin, int64_t end, int64_t 
   const int64_t pairs = chunk_count(s_.kh * s_.kw, 2);
   for (int64_t p = 0; p < source.pixels; p += kDepthwisePixels)
     for (int64_t i = begin; i < end; ++i) {
-      QDepthwise t{source.x, source.pixel + p, std::min(kDepthwisePixels, source.pixels - p), taps_, pairs, w_.lines_.data() + i * pairs,
-                   finish_};
+      QDepthwise t{
+          source.x, source.pixel + p, std::min(kDepthwisePixels, source.pixels - p), taps_, pairs, w_.lines_.data() + 2 * i * pairs,
+          finish_};
       t.finish.place = source.place + p;
-      t.finish.first = i * kQOutputs, t.finish.outputs = s_.c - t.finish.first, t.finish.at = at + t.finish.first;
+      t.finish.first = 2 * i * kQOutputs, t.finish.outputs = s_.c - t.finish.first, t.finish.at = at + t.finish.first;
       k_.depthwise(t);
     }
 }

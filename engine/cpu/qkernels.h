@@ -45,8 +45,8 @@ struct QTile {
   QFinish finish;
 };
 
-// sum[pixel][c] = start[c] + sum over pairs of x[pixel_offset[pixel] + taps[i] + c] * w[i / 2][c][i % 2], 16 channels c from finish.first
-// on
+// sum[pixel][c] = start[c] + sum over pairs of x[pixel_offset[pixel] + taps[i] + c] * w[i / 2][c][i % 2], for 16 channels c from
+// finish.first on, or 32 where there are more than 16; the second block's lines lie behind the first one's
 struct QDepthwise {
   const uint8_t* x;
   const int32_t* pixel;

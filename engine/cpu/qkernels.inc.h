@@ -2,6 +2,8 @@
 // define, in an anonymous namespace,
 //   I     16 x i32: load, set, codes (u8), +, *, dot (two taps times their weights)    F  16 x f32
 //   Acc   sums of 16 outputs: zero, load, sum(), dot(X, W): += four inputs times their weights    W  a line    X  four inputs, repeated
+//   store_blocks(I (&)[Blocks], u8*)   codes of neighbouring blocks    sum_bytes(u8*, n)
+//   TapWeights, TapSums   of two blocks of channels of a depthwise convolution: load; begin, dot as I's, store
 //   kBlocks, kPixels   of a tile: what fits into the registers
 // Nothing of the C++ library is used, as in kernels.inc.h.
 #pragma once
@@ -15,36 +17,96 @@ namespace {
 // code() of the law.
 I quantize(F v, F scale, F zero, F max) { return F::round(F::fma(v, scale, zero), max); }
 
-// The epilogue: sums[pixel][block] of 16 outputs each.
-__attribute__((noinline)) void finish(const QFinish& t, const I* sums, int64_t blocks, int64_t pixels) {
+// The epilogue of one block that ends early, or of floats.
+void finish_some(const QFinish& t, int64_t block, const I* sums, int64_t blocks, int64_t pixels) {
   const QEpilogue& e = *t.e;
   const F zero = F::set(0), residual_scale = F::set(e.residual_inv_scale), out_scale = F::set(e.out_scale);
   const F out_zero = F::set(static_cast<float>(e.out_zero)), out_max = F::set(static_cast<float>(e.out_max));
-  for (int64_t b = 0; b < blocks; ++b) {
-    const int64_t o = t.first + b * kQOutputs, rest = t.outputs - b * kQOutputs, n = rest < kQOutputs ? rest : kQOutputs;
-    const I weight_zero = I::load(t.weight_zero + o);
-    const F mult = F::load(e.mult + o), add = F::load(e.add + o), slope = e.slope ? F::load(e.slope + o) : zero;
-    const F post_mult = e.post_mult ? F::load(e.post_mult + o) : zero, post_add = e.post_mult ? F::load(e.post_add + o) : zero;
-    for (int64_t p = 0; p < pixels; ++p) {
-      const int64_t at = t.at + t.place[p] * t.step + b * kQOutputs;
-      I sum = sums[p * blocks + b];
-      if (t.window) sum = sum + I::set(t.window[t.place[p]]) * weight_zero;
-      F v = F::fma(F::from(sum), mult, add);
-      if (e.slope) v = F::prelu(v, slope);
-      if (e.residual) v = F::fma(F::from(I::codes(e.residual + at, n) + I::set(-e.residual_zero)), residual_scale, v);
-      if (e.post_mult) v = F::fma(v, post_mult, post_add);
-      if (!t.codes) {
-        v.store(t.values + at, n);
-        continue;
-      }
-      const I code = quantize(v, out_scale, out_zero, out_max);
-      code.store_codes(t.codes + at, n);
-      if (!e.second) continue;
-      const F real = F::fma(F::from(code + I::set(-e.out_zero)), F::load(e.second_mult + o), F::load(e.second_add + o));
-      quantize(real, F::set(e.second_scale), F::set(static_cast<float>(e.second_zero)), F::set(static_cast<float>(e.second_max)))
-          .store_codes(e.second + at, n);
+  const int64_t o = t.first + block * kQOutputs, rest = t.outputs - block * kQOutputs, n = rest < kQOutputs ? rest : kQOutputs;
+  const I weight_zero = I::load(t.weight_zero + o);
+  const F mult = F::load(e.mult + o), add = F::load(e.add + o), slope = e.slope ? F::load(e.slope + o) : zero;
+  const F post_mult = e.post_mult ? F::load(e.post_mult + o) : zero, post_add = e.post_mult ? F::load(e.post_add + o) : zero;
+  for (int64_t p = 0; p < pixels; ++p) {
+    const int64_t at = t.at + t.place[p] * t.step + block * kQOutputs;
+    I sum = sums[p * blocks + block];
+    if (t.window) sum = sum + I::set(t.window[t.place[p]]) * weight_zero;
+    F v = F::fma(F::from(sum), mult, add);
+    if (e.slope) v = F::prelu(v, slope);
+    if (e.residual) v = F::fma(F::from(I::codes(e.residual + at, n) + I::set(-e.residual_zero)), residual_scale, v);
+    if (e.post_mult) v = F::fma(v, post_mult, post_add);
+    if (!t.codes) {
+      v.store(t.values + at, n);
+      continue;
     }
+    const I code = quantize(v, out_scale, out_zero, out_max);
+    code.store_codes(t.codes + at, n);
+    if (!e.second) continue;
+    const F real = F::fma(F::from(code + I::set(-e.out_zero)), F::load(e.second_mult + o), F::load(e.second_add + o));
+    quantize(real, F::set(e.second_scale), F::set(static_cast<float>(e.second_zero)), F::set(static_cast<float>(e.second_max)))
+        .store_codes(e.second + at, n);
   }
+}
+
+// The same of whole blocks of codes, side by side. What each pixel needs lies in variables: bytes that are stored could be anything's.
+template <int Blocks, bool Window, bool Slope>
+void finish_whole(const QFinish& t, const I* sums, int64_t pixels) {
+  const QEpilogue& e = *t.e;
+  const F out_scale = F::set(e.out_scale), out_zero = F::set(static_cast<float>(e.out_zero));
+  const F out_max = F::set(static_cast<float>(e.out_max)), residual_scale = F::set(e.residual_inv_scale);
+  const I residual_zero = I::set(-e.residual_zero), code_zero = I::set(-e.out_zero);
+  const int64_t o = t.first, at_first = t.at, step = t.step;
+  const int32_t *const place = t.place, *const window = t.window;
+  uint8_t *const y = t.codes, *const second = e.second;
+  const uint8_t* const residual = e.residual;
+  const float *const post_mult = e.post_mult, *const post_add = e.post_add, *const second_mult = e.second_mult;
+  const float* const second_add = e.second_add;
+  const F second_scale = F::set(e.second_scale), second_zero = F::set(static_cast<float>(e.second_zero));
+  const F second_max = F::set(static_cast<float>(e.second_max));
+  I weight_zero[Blocks];
+  F mult[Blocks], add[Blocks], slope[Blocks];
+  UNROLL for (int b = 0; b < Blocks; ++b) {
+    mult[b] = F::load(e.mult + o + b * kQOutputs), add[b] = F::load(e.add + o + b * kQOutputs);
+    if (Window) weight_zero[b] = I::load(t.weight_zero + o + b * kQOutputs);
+    if (Slope) slope[b] = F::load(e.slope + o + b * kQOutputs);
+  }
+  for (int64_t p = 0; p < pixels; ++p, sums += Blocks) {
+    const int64_t at = at_first + place[p] * step;
+    const I sum_x = Window ? I::set(window[place[p]]) : I::set(0);
+    F v[Blocks];
+    I code[Blocks];
+    UNROLL for (int b = 0; b < Blocks; ++b) {
+      v[b] = F::fma(F::from(Window ? sums[b] + sum_x * weight_zero[b] : sums[b]), mult[b], add[b]);
+      if (Slope) v[b] = F::prelu(v[b], slope[b]);
+    }
+    if (residual)
+      UNROLL for (int b = 0; b < Blocks; ++b) v[b] =
+          F::fma(F::from(I::codes(residual + at + b * kQOutputs, kQOutputs) + residual_zero), residual_scale, v[b]);
+    if (post_mult)
+      UNROLL for (int b = 0; b < Blocks; ++b) v[b] =
+          F::fma(v[b], F::load(post_mult + o + b * kQOutputs), F::load(post_add + o + b * kQOutputs));
+    UNROLL for (int b = 0; b < Blocks; ++b) code[b] = quantize(v[b], out_scale, out_zero, out_max);
+    store_blocks(code, y + at);
+    if (!second) continue;
+    UNROLL for (int b = 0; b < Blocks; ++b) {
+      const F real =
+          F::fma(F::from(code[b] + code_zero), F::load(second_mult + o + b * kQOutputs), F::load(second_add + o + b * kQOutputs));
+      code[b] = quantize(real, second_scale, second_zero, second_max);
+    }
+    store_blocks(code, second + at);
+  }
+}
+
+// sums[pixel][block] of 16 outputs each.
+template <int Blocks>
+__attribute__((noinline)) void finish(const QFinish& t, const I* sums, int64_t pixels) {
+  if (!t.codes || t.outputs < Blocks * kQOutputs) {
+    for (int64_t b = 0; b < Blocks; ++b) finish_some(t, b, sums, Blocks, pixels);
+    return;
+  }
+  if (t.window)
+    t.e->slope ? finish_whole<Blocks, true, true>(t, sums, pixels) : finish_whole<Blocks, true, false>(t, sums, pixels);
+  else
+    t.e->slope ? finish_whole<Blocks, false, true>(t, sums, pixels) : finish_whole<Blocks, false, false>(t, sums, pixels);
 }
 
 template <int Blocks, int Pixels>
@@ -56,6 +118,9 @@ void tile(const QTile& t) {
   }
   const uint8_t* x[Pixels];
   UNROLL for (int p = 0; p < Pixels; ++p) x[p] = t.x + t.pixel[p];
+  // The lines of y are asked for now, so that they have arrived when the codes are stored.
+  if (t.finish.codes)
+    UNROLL for (int p = 0; p < Pixels; ++p) __builtin_prefetch(t.finish.codes + t.finish.at + t.finish.place[p] * t.finish.step, 1);
   const int64_t step = t.w_step;
   for (const QRun* run = t.runs; run < t.runs + t.run_count; ++run) {
     const QLine* w = t.w + run->w * step;
@@ -70,7 +135,7 @@ void tile(const QTile& t) {
   }
   I sums[Pixels][Blocks];
   UNROLL for (int p = 0; p < Pixels; ++p) UNROLL for (int b = 0; b < Blocks; ++b) sums[p][b] = acc[p][b].sum();
-  finish(t.finish, &sums[0][0], Blocks, Pixels);
+  finish<Blocks>(t.finish, &sums[0][0], Pixels);
 }
 
 // In 16-bit words: there is no shift of bytes, and what crosses from one to the other is masked.
@@ -109,16 +174,41 @@ void product(const QTile& t) {
     sums[b] = acc[b].sum();
     UNROLL for (int j = b + Blocks; j < 4; j += Blocks) sums[b] = sums[b] + acc[j].sum();
   }
-  finish(t.finish, sums, Blocks, 1);
+  finish<Blocks>(t.finish, sums, 1);
+}
+
+constexpr int64_t kTogether = 4;  // pixels between epilogues
+
+// Two blocks of channels; their weights stay in registers, unless there are none given (Pairs: 0) and they pass for each pixel.
+template <int Pairs>
+void depthwise_two(const QDepthwise& t) {
+  QFinish f = t.finish;
+  const uint8_t* x = t.x + f.first;
+  const I start[2] = {I::load(f.start + f.first), I::load(f.start + f.first + kQOutputs)};
+  const QLine *w = t.w, *w1 = t.w + t.pairs;
+  TapWeights weights[Pairs ? Pairs : 1];
+  UNROLL for (int i = 0; i < Pairs; ++i) weights[i] = TapWeights::load(w + i, w1 + i);
+  for (int64_t p = 0; p < t.pixels; p += kTogether, f.place += kTogether) {
+    I sums[kTogether][2];
+    const int64_t count = t.pixels - p < kTogether ? t.pixels - p : kTogether;
+    for (int64_t i = 0; i < count; ++i) {
+      const uint8_t* at = x + t.pixel[p + i];
+      TapSums sum = TapSums::begin(start);
+      UNROLL for (int k = 0; k < Pairs; ++k) sum.dot(at + t.taps[2 * k], at + t.taps[2 * k + 1], weights[k]);
+      for (int64_t k = Pairs; k < t.pairs; ++k) sum.dot(at + t.taps[2 * k], at + t.taps[2 * k + 1], TapWeights::load(w + k, w1 + k));
+      sum.store(sums[i]);
+    }
+    finish<2>(f, &sums[0][0], count);
+  }
 }
 
 void depthwise(const QDepthwise& t) {
-  constexpr int64_t kTogether = 4;
-  I sums[kTogether];
+  if (t.finish.outputs > kQOutputs) return t.pairs == 5 ? depthwise_two<5>(t) : depthwise_two<0>(t);
   QFinish f = t.finish;
   const uint8_t* x = t.x + f.first;
   const I start = I::load(f.start + f.first);
-  for (int64_t p = 0; p < t.pixels; p += kTogether) {
+  for (int64_t p = 0; p < t.pixels; p += kTogether, f.place += kTogether) {
+    I sums[kTogether];
     const int64_t count = t.pixels - p < kTogether ? t.pixels - p : kTogether;
     for (int64_t i = 0; i < count; ++i) {
       const uint8_t* at = x + t.pixel[p + i];
@@ -126,17 +216,12 @@ void depthwise(const QDepthwise& t) {
       for (int64_t pair = 0; pair < t.pairs; ++pair) sum = sum.dot(at + t.taps[2 * pair], at + t.taps[2 * pair + 1], t.w + pair);
       sums[i] = sum;
     }
-    finish(f, sums, 1, count);
-    f.place += count;
+    finish<1>(f, sums, count);
   }
 }
 
 void channel_sums(const uint8_t* x, int64_t step, int64_t count, int64_t channels, int32_t* sums) {
-  for (int64_t i = 0; i < count; ++i, x += step) {
-    int32_t sum = 0;
-    for (int64_t c = 0; c < channels; ++c) sum += x[c];
-    sums[i] = sum;
-  }
+  for (int64_t i = 0; i < count; ++i, x += step) sums[i] = sum_bytes(x, channels);
 }
 
 // Tables without std::index_sequence; what exceeds the registers is never called.

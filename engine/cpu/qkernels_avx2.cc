@@ -94,6 +94,8 @@ constexpr int kBlocks = 1, kPixels = 3;
 }  // namespace
 }  // namespace vitrine::cpu
 
+#include "engine/cpu/qlanes_by_block.h"
+
 #include "engine/cpu/qkernels.inc.h"
 
 namespace vitrine::cpu {

@@ -9,6 +9,7 @@
 #include "engine/graph/fuse.h"
 #include "engine/graph/rewrite.h"
 #include "engine/ops.h"
+#include "engine/ops/conv2d_chain.h"
 #include "engine/ops/conv2d_fused.h"
 #include "engine/ops/conv2d_winograd.h"
 #include "quant/placement.h"
@@ -89,6 +90,34 @@ TEST(Fuse, FoldedAndByWinogradIsNearTheGraph) {
       norm = std::max<double>(norm, std::abs(want[i])), error = std::max<double>(error, std::abs(want[i] - got[i]));
     EXPECT_LE(error, 1e-4 * norm) << network;
   }
+}
+
+TEST(Fuse, AnInvertedBottleneckIsOneChain) {
+  auto links = [](const Graph& g) {
+    std::vector<size_t> all;
+    for (auto& n : g.nodes)
+      if (is(n, "conv2d_chain")) all.push_back(static_cast<ConvChainAttrs&>(*n.attrs).links.size());
+    return all;
+  };
+  const Model b = fused(small("mobilefacenet"));
+  EXPECT_EQ(links(b.graph), (std::vector<size_t>{5, 3, 3, 3, 3, 3, 3, 3, 3, 3, 3, 3, 3, 3, 3, 3}))
+      << "the stem's depthwise convolution reads on into the first block; the last chain is the global one";
+  EXPECT_EQ(census(b.graph).count("conv2d_fused"), 0u);
+  EXPECT_EQ(links(fused(small("iresnet18")).graph), std::vector<size_t>{}) << "nothing depthwise";
+}
+
+TEST(Fuse, StripsOfAChainHaveTheBitsOfItsLinks) {
+  Model m = nn::make_model("mobilefacenet", 1);
+  for (auto& [name, t] : m.tensors) t = recipe::weight_g(name, t.shape());
+  const Model chains = fused(m, Fusion::bits);
+  const Tensor x = images(1, 112);
+  const auto want = embed(m, x);
+  const int before = threads();
+  for (int count : {1, 2, 5, 40}) {
+    set_threads(count);
+    EXPECT_TRUE(same_bits(embed(chains, x), want)) << count << " threads";
+  }
+  set_threads(before);
 }
 
 TEST(Fuse, BitsDoNotDependOnBatchThreadsOrInstructionSet) {
