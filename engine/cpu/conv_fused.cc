@@ -18,9 +18,7 @@ void direct(const Kernels& k, const FusedConv<float>& f) {
   run(k, t);
 }
 
-void depthwise(const Kernels& k, const FusedConv<float>& f) {
-  depthwise_forward(k, f.s, f.x, f.w, f.y, &f.finish);
-}
+void depthwise(const Kernels& k, const FusedConv<float>& f) { depthwise_forward(k, f.s, f.x, f.w, f.y, &f.finish); }
 
 }  // namespace
 
