@@ -5,6 +5,7 @@
 
 #include "data/codec.h"
 #include "data/codec_detail.h"
+#include "data/exif.h"
 #include "engine/core/error.h"
 
 namespace vitrine::data {
@@ -14,6 +15,7 @@ using detail::Jump;
 
 // A progressive photograph has about ten scans. Thousands of empty ones make a small file that decodes for minutes.
 constexpr int kMaxScans = 100;
+constexpr int kExif = JPEG_APP0 + 1;
 
 void fail(j_common_ptr info) {
   auto* jump = static_cast<Jump*>(info->client_data);
@@ -67,6 +69,7 @@ Image detail::decode_jpeg(const uint8_t* bytes, size_t size, const std::string& 
   const bool header = guarded(jpeg.jump, [&] {
     jpeg_create_decompress(&info);
     jpeg_mem_src(&info, bytes, size);
+    jpeg_save_markers(&info, kExif, 0xffff);
     jpeg_read_header(&info, TRUE);
   });
   CHECK(header, name, ": JPEG header: ", jpeg.jump.message);
@@ -79,6 +82,10 @@ Image detail::decode_jpeg(const uint8_t* bytes, size_t size, const std::string& 
   // Each 8x8 block takes at least one bit.
   CHECK(int64_t{info.image_width} * info.image_height <= int64_t(size) * 8 * 64, name, ": JPEG of ", size, " bytes cannot hold ",
         info.image_width, "x", info.image_height, " pixels");
+
+  int orientation = 1;
+  for (const jpeg_marker_struct* m = info.marker_list; m && orientation == 1; m = m->next)
+    if (m->marker == kExif) orientation = exif_orientation(m->data, m->data_length);
 
   Image image(int(info.image_height), int(info.image_width));
   const bool decoded = guarded(jpeg.jump, [&] {
@@ -95,7 +102,7 @@ Image detail::decode_jpeg(const uint8_t* bytes, size_t size, const std::string& 
     jpeg_finish_decompress(&info);  // reads up to the end marker, so a missing one is noticed
   });
   CHECK(decoded, name, ": JPEG data: ", jpeg.jump.message);
-  return image;
+  return upright(std::move(image), orientation);
 }
 
 std::vector<uint8_t> encode_jpeg(const Image& image, int quality, Chroma chroma) {

@@ -10,6 +10,7 @@
 #include <jpeglib.h>
 #include <png.h>
 
+#include "data/exif.h"
 #include "tests/unit/data_testing.h"
 
 namespace vitrine::data {
@@ -37,6 +38,59 @@ TEST(DataCodec, JpegPixelsAreBitExact) {
     EXPECT_EQ(image.height, 112) << name;
     EXPECT_EQ(image.width, 112) << name;
     EXPECT_EQ(sha256(image.pixels), fingerprint) << name;
+  }
+}
+
+// A picture of 3 x 2 pixels and what OpenCV's imread makes of it for orientations 1 to 8.
+TEST(DataCodec, OrientationsTurnAsInOpenCv) {
+  const std::pair<int, const char*> expected[] = {{3, "abcdef"}, {3, "cbafed"}, {3, "fedcba"}, {3, "defabc"},
+                                                  {2, "adbecf"}, {2, "daebfc"}, {2, "fcebda"}, {2, "cfbead"}};
+  Image picture(2, 3);
+  for (int i = 0; i < 18; ++i) picture.pixels[i] = static_cast<uint8_t>("abcdef"[i / 3]);
+  for (int orientation = 1; orientation <= 8; ++orientation) {
+    const Image turned = upright(picture, orientation);
+    EXPECT_EQ(turned.width, expected[orientation - 1].first) << orientation;
+    std::string letters;
+    for (size_t i = 0; i < turned.pixels.size(); i += 3) letters += static_cast<char>(turned.pixels[i]);
+    EXPECT_EQ(letters, expected[orientation - 1].second) << orientation;
+  }
+}
+
+// An APP1 segment with one directory of two entries, the orientation last.
+std::vector<uint8_t> exif(int orientation, bool big) {
+  std::vector<uint8_t> out{'E', 'x', 'i', 'f', 0, 0, uint8_t(big ? 'M' : 'I'), uint8_t(big ? 'M' : 'I')};
+  auto put = [&](uint32_t v, int width) {
+    for (int i = 0; i < width; ++i) out.push_back(uint8_t(v >> 8 * (big ? width - 1 - i : i)));
+  };
+  put(42, 2), put(8, 4), put(2, 2);
+  put(0x0100, 2), put(4, 2), put(1, 4), put(77, 4);
+  put(0x0112, 2), put(3, 2), put(1, 4), put(uint32_t(orientation), 2), put(0, 2);
+  put(0, 4);
+  return out;
+}
+
+std::vector<uint8_t> with_segment(std::vector<uint8_t> jpeg, const std::vector<uint8_t>& app1) {
+  std::vector<uint8_t> segment{0xff, 0xe1, uint8_t((app1.size() + 2) >> 8), uint8_t(app1.size() + 2)};
+  segment.insert(segment.end(), app1.begin(), app1.end());
+  jpeg.insert(jpeg.begin() + 2, segment.begin(), segment.end());
+  return jpeg;
+}
+
+TEST(DataCodec, JpegsAreTurnedUprightByExifInBothByteOrders) {
+  Image picture(24, 40);
+  for (size_t i = 0; i < picture.pixels.size(); ++i) picture.pixels[i] = uint8_t(i * i / 7);
+  const std::vector<uint8_t> jpeg = encode_jpeg(picture);
+  const Image stored = decode_bytes(jpeg);
+  for (int orientation = 0; orientation <= 9; ++orientation)
+    for (bool big : {false, true}) {
+      const Image expected = upright(stored, orientation >= 1 && orientation <= 8 ? orientation : 1);
+      EXPECT_EQ(decode_bytes(with_segment(jpeg, exif(orientation, big))), expected) << orientation;
+    }
+  const std::vector<uint8_t> whole = exif(6, true);
+  for (size_t size = 0; size < whole.size() - 4; ++size) {  // the last four bytes only say that no directory follows
+    const std::vector<uint8_t> part(whole.begin(), whole.begin() + static_cast<int64_t>(size));
+    const Image got = decode_bytes(with_segment(jpeg, part));
+    EXPECT_TRUE(got == stored || (size >= whole.size() - 6 && got == upright(stored, 6))) << size;
   }
 }
 
