@@ -2,6 +2,7 @@
 #include <charconv>
 #include <filesystem>
 
+#include "engine/core/text.h"
 #include "nn/io/model_file.h"
 #include "nn/io/onnx.h"
 #include "nn/network.h"
@@ -52,7 +53,12 @@ Command command("convert", "a .pth, .onnx or .safetensors file to .safetensors o
   writes(app.add_option("OUT", o->out, "file to write, .safetensors or .onnx"))->required();
   app.add_option("--mean", o->mean, "subtracted from each 8-bit pixel; if neither the file nor this says it, 127.5")->check(not_negative);
   app.add_option("--std", o->std, "divides what is left; likewise 127.5, of mobilefacenet 128")->check(positive);
-  app.add_option("--crop", o->crop, "HEIGHTxWIDTH that the network takes, for example 112x96; checked");
+  app.add_option("--crop", o->crop, "HEIGHTxWIDTH that the network takes, for example 112x96; checked")
+      ->check(parsed_by([](const std::string& text) {
+        const size_t x = text.find('x');
+        CHECK(x != text.npos && number_from<int>(text.substr(0, x)) && number_from<int>(text.substr(x + 1)), "'", text,
+              "', expected HEIGHTxWIDTH");
+      }));
   app.add_flag("--bgr", o->bgr, "the network wants blue first");
   return [o](const Common& c) { return convert(*o, c); };
 });

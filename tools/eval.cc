@@ -143,12 +143,12 @@ class Evaluation {
 };
 
 Json evaluate(const Options& o, const Common& c) {
-  CHECK(!o.benchmarks.empty() || !o.bins.empty(), "eval: expected a benchmark, or --bin FILE.bin");
+  check_usage(!o.benchmarks.empty() || !o.bins.empty(), "eval: expected a benchmark, or --bin FILE.bin");
   const auto takes_list = [](const std::string& name) { return !is_ijb(name) && name.find('=') == std::string::npos; };
-  CHECK(o.pairs.empty() || std::count_if(o.benchmarks.begin(), o.benchmarks.end(), takes_list) == 1,
-        "--pairs: expected exactly one benchmark that is neither NAME=LIST nor IJB");
-  CHECK(o.embeddings.empty() || o.benchmarks.size() + o.bins.size() == 1, "--embeddings goes with one benchmark");
-  CHECK(!o.resume || !o.out.empty(), "--resume goes with --out DIR, where the finished shards of ijbc and ijbb are");
+  check_usage(o.pairs.empty() || std::count_if(o.benchmarks.begin(), o.benchmarks.end(), takes_list) == 1,
+              "--pairs: expected exactly one benchmark that is neither NAME=LIST nor IJB");
+  check_usage(o.embeddings.empty() || o.benchmarks.size() + o.bins.size() == 1, "--embeddings goes with one benchmark");
+  check_usage(!o.resume || !o.out.empty(), "--resume goes with --out DIR, where the finished shards of ijbc and ijbb are");
   return Evaluation(o, c).run();
 }
 

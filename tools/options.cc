@@ -97,15 +97,18 @@ const CLI::Validator not_negative = number("a number from 0", [](double v) { ret
 const CLI::Validator below_one = number("a number from 0, below 1", [](double v) { return v >= 0 && v < 1; });
 
 const CLI::Validator up_to_one = number("a number above 0, at most 1", [](double v) { return v > 0 && v <= 1; });
-const CLI::Validator bit_widths = {[](std::string& text) -> std::string {
-                                     try {
-                                       quant::parse_bits(text);
-                                     } catch (const Error& e) {
-                                       return e.what();
-                                     }
-                                     return "";
-                                   },
-                                   ""};
+CLI::Validator parsed_by(std::function<void(const std::string&)> parse) {
+  return {[parse = std::move(parse)](std::string& text) -> std::string {
+            try {
+              parse(text);
+            } catch (const Error& e) {
+              return e.what();
+            }
+            return "";
+          },
+          ""};
+}
+const CLI::Validator bit_widths = parsed_by([](const std::string& text) { quant::parse_bits(text); });
 
 void forget_options() { roles().clear(); }
 

@@ -37,17 +37,17 @@ struct Options {
 struct Target {
   std::string what;
   double value = 0;
+  bool percent = false;
 };
-Target parse_target(const std::string& text, const Model& m, const std::function<double(const std::string&, const Graph&)>& cost) {
-  Target t{text.substr(0, text.find('=')), 0};
+Target parse_target(const std::string& text) {
+  Target t{text.substr(0, text.find('='))};
   const size_t at = t.what.size() + 1;
   const char *begin = text.data() + std::min(at, text.size()), *end = text.data() + text.size();
   const auto [stop, error] = std::from_chars(begin, end, t.value);
-  const bool percent = stop != end && *stop == '%' && stop + 1 == end;
-  CHECK((t.what == "params" || t.what == "macs" || t.what == "bytes") && error == std::errc() && (stop == end || percent) && t.value > 0 &&
-            std::isfinite(t.value),
-        "--target '", text, "': expected params=, macs= or bytes= and a number or a percentage");
-  if (percent) t.value *= cost(t.what, m.graph) / 100;
+  t.percent = stop != end && *stop == '%' && stop + 1 == end;
+  CHECK((t.what == "params" || t.what == "macs" || t.what == "bytes") && error == std::errc() && (stop == end || t.percent) &&
+            t.value > 0 && std::isfinite(t.value),
+        "'", text, "': expected params=, macs= or bytes= and a number or a percentage");
   return t;
 }
 
@@ -85,8 +85,8 @@ class Pruning {
     CHECK(!looks || data_,
           "--data is needed to fine-tune (--finetune none does not), for --compensate, --sparse, and for --importance taylor "
           "and hessian");
-    CHECK(o.steps == 1 || (o.plan.empty() && o.target.empty()), "--steps: neither with --plan nor with --target");
-    CHECK(!o.tune.resume || (o.steps == 1 && o.sparse.empty()), "--resume: only where one fine-tuning follows one pruning");
+    check_usage(o.steps == 1 || (o.plan.empty() && o.target.empty()), "--steps: neither with --plan nor with --target");
+    check_usage(!o.tune.resume || (o.steps == 1 && o.sparse.empty()), "--resume: only where one fine-tuning follows one pruning");
     CHECK(!o.prune_embedding || o.tune.terms.find("mse") == std::string::npos,
           "--finetune mse compares embeddings number by number: not with --prune-embedding");
   }
@@ -187,9 +187,9 @@ class Pruning {
     prune::Selection now = selection_;
     now.ratio = o_.ratio * static_cast<double>(step) / static_cast<double>(o_.steps);
     if (!o_.target.empty()) {
-      auto cost_of = [&](const std::string& what, const Graph& g) { return cost(what, g); };
-      const Target t = parse_target(o_.target, student_, cost_of);
-      now.ratio = prune::ratio_for(student_.graph, s, score, now, t.value, [&](const Graph& g) { return cost(t.what, g); });
+      const Target t = parse_target(o_.target);
+      const double most = t.percent ? t.value * cost(t.what, student_.graph) / 100 : t.value;
+      now.ratio = prune::ratio_for(student_.graph, s, score, now, most, [&](const Graph& g) { return cost(t.what, g); });
     }
     return prune::select(student_.graph, s, score, now);
   }
@@ -302,7 +302,8 @@ void add_selection_options(CLI::App& app, Options& o) {
   app.add_option("--round-to", o.round_to, "rows that stay: a multiple of this, rounded down")->check(positive)->capture_default_str();
   app.add_option("--max-ratio", o.max_ratio, "no group loses more")->check(CLI::Range(0.001, 1.0))->capture_default_str();
   app.add_option("--layer-ratios", o.layer_ratios, "exceptions by layer, '*' allowed: conv1=0.5,layer1.*=0");
-  app.add_option("--target", o.target, "prune until params=, macs= or bytes= (packed, at --bits) is reached: a number, or 50%");
+  app.add_option("--target", o.target, "prune until params=, macs= or bytes= (packed, at --bits) is reached: a number, or 50%")
+      ->check(parsed_by(parse_target));
   app.add_option("--bits", o.bits, "for --target bytes=")->check(bit_widths)->capture_default_str();
   app.add_option("--steps", o.steps, "reach the ratio in steps, fine-tuning after each")->check(positive)->capture_default_str();
   reads(app.add_option("--plan", o.plan, "replay a plan instead of ranking: the rows that each layer keeps"));

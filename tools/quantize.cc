@@ -95,7 +95,8 @@ Command command("quantize", "fake-quantize a network and fine-tune it towards it
   auto o = std::make_shared<Options>();
   reads(app.add_option("TEACHER", o->teacher, model_help()))->required();
   app.add_option("--bits", o->bits, "weights and activations: w<2-16>a<2-16>; 32: float")->check(bit_widths)->capture_default_str();
-  app.add_option("--layer-bits", o->layer_bits, "exceptions by layer or range, '*' allowed: conv1=w8a8,layer1.*=w4a8");
+  app.add_option("--layer-bits", o->layer_bits, "exceptions by layer or range, '*' allowed: conv1=w8a8,layer1.*=w4a8")
+      ->check(parsed_by([](const std::string& text) { quant::parse_layer_bits(text); }));
   app.add_option("--keep-first-last", o->ends, "leave the first and the last layer at 8 bits or in float")
       ->check(CLI::IsMember({"8", "float"}));
   add_options(app, o->tune);

@@ -291,11 +291,12 @@ void Importer::transpose_node() {
   result(emit("transpose", shape_attrs(order), {x}));
 }
 
-void Importer::global_average_pool() {
+void Importer::global_average_pool() { average(1); }
+void Importer::average(int64_t keep) {
   Id x = value(input(0));
   if (shape(x).rank() != 4) fail("expected an image");
   auto reduce = std::make_shared<ReduceAttrs>();
-  reduce->first = 1, reduce->count = 2, reduce->keep = 1;
+  reduce->first = 1, reduce->count = 2, reduce->keep = keep;
   auto scale = std::make_shared<ScalarAttrs>();
   scale->a = 1.0 / static_cast<double>(shape(x)[1] * shape(x)[2]);
   result(emit("mul_scalar", scale, {emit("sum", reduce, {x})}));
@@ -310,9 +311,8 @@ void Importer::reduce_mean() {
     axes.assign(a->ints().begin(), a->ints().end());
   std::set<int> ours;
   for (int64_t axis : axes) ours.insert(our_axis(axis, x));
-  if (shape(x).rank() != 4 || ours != std::set<int>{1, 2} || integer("keepdims", 1) != 1)
-    fail("axes ", brief(list(axes)), ", expected height and width of an image, keepdims 1");
-  global_average_pool();
+  if (shape(x).rank() != 4 || ours != std::set<int>{1, 2}) fail("axes ", brief(list(axes)), ", expected height and width of an image");
+  average(integer("keepdims", 1) != 0);
 }
 
 void Importer::relu() { result(emit("relu", nullptr, {value(input(0))})); }

@@ -280,6 +280,7 @@ StateDict parse_legacy(std::string_view bytes, const std::string& file) {
 }  // namespace
 
 StateDict unwrapped(StateDict state) {
+  std::erase_if(state.entries, [](auto& entry) { return entry.first == "n_averaged"; });
   const auto strip = [&](std::string_view prefix) {
     const bool all = std::all_of(state.entries.begin(), state.entries.end(), [&](auto& entry) { return entry.first.starts_with(prefix); });
     if (all)

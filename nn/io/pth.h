@@ -23,7 +23,8 @@ struct StateDict {
 StateDict read_pth(const std::string& path);
 StateDict parse_pth(std::string_view bytes, const std::string& file);  // `file` is for messages
 
-// Without "module." (DataParallel) and "_orig_mod." (torch.compile) before the names, as often as every name has one.
+// Without "n_averaged", the counter of averaged weights (swa_utils), and then without "module." (DataParallel, averaged weights) and
+// "_orig_mod." (torch.compile) before the names, as often as every name has one.
 StateDict unwrapped(StateDict state);
 
 }  // namespace vitrine::io

@@ -95,12 +95,16 @@ TEST(Onnx, TheMeanOverHeightAndWidthAndNegativeFlattenAxesMeanWhatTheSpecificati
     check_file(b.bytes(b.node("Flatten", {b.node("ReduceMean", {"data"}, {{"axes", axes}})}, {}, {{"axis", -3}})));
     check_file(later.bytes(later.node("ReduceMean", {"data", later.integers("axes", axes)})));
   }
-  const auto refused = [](const std::vector<int64_t>& axes, int64_t keep) {
+  for (int64_t keep : {0, 1}) {
     Builder b;
-    const std::string x = b.node("ReduceMean", {"data"}, {{"axes", axes}}, {{"keepdims", keep}});
-    return contains(error_of([&] { io::parse_onnx(b.bytes(x), "f"); }), "expected height and width of an image, keepdims 1");
+    check_file(b.bytes(b.node("ReduceMean", {"data"}, {{"axes", {3, 2}}}, {{"keepdims", keep}})));
+  }
+  const auto refused = [](const std::vector<int64_t>& axes) {
+    Builder b;
+    const std::string x = b.node("ReduceMean", {"data"}, {{"axes", axes}});
+    return contains(error_of([&] { io::parse_onnx(b.bytes(x), "f"); }), "expected height and width of an image");
   };
-  EXPECT_TRUE(refused({1, 2}, 1) && refused({2}, 1) && refused({}, 1) && refused({2, 3}, 0));
+  EXPECT_TRUE(refused({1, 2}) && refused({2}) && refused({}));
   Builder b;
   EXPECT_TRUE(contains(error_of([&] { io::parse_onnx(b.bytes(b.node("Flatten", {"data"}, {}, {{"axis", -2}})), "f"); }), "axis -2"));
 }

@@ -97,6 +97,7 @@ TEST(Pth, PrefixesOfWrappersAreRemovedAsOftenAsAllNamesHaveThem) {
   EXPECT_EQ(first({"_orig_mod.module.a", "_orig_mod.module.b"}), "a");
   EXPECT_EQ(first({"module.module.a", "module.b"}), "module.a");
   EXPECT_EQ(first({"module.a", "b"}), "module.a");
+  EXPECT_EQ(first({"n_averaged", "module.a"}), "a") << "as averaged weights are saved";
   EXPECT_EQ(first({}), "none");
 }
 

@@ -79,8 +79,6 @@ TEST(Tools, BadInputIsOneClearLineAndExitCodeOne) {
   expect_failure({"info", "caf\xe9.safetensors"}, "argument 2: byte 233 at column 4 is not UTF-8");
   expect_failure({"quantize", "mobilefacenet", "--data", "synthetic:3x4", "--freeze-after", "0", "--out", scratch / "r"},
                  "--freeze-after 0");
-  expect_failure({"prune", "mobilefacenet", "--target", "params=inf", "--finetune", "none", "--out", scratch / "r"},
-                 "--target 'params=inf'");
   scratch.write("real/meta/ijbc_template_pair_label.txt", "1 2 1\n");
   expect_failure({"render", "ijbc", "--out", scratch / "real"}, "real: has meta already, expected a folder without a set");
   EXPECT_FALSE(std::filesystem::exists(scratch / "e.npy"));
@@ -113,6 +111,23 @@ TEST(Tools, ConvertedModelsKeepTheirFirstSourceWithItsSum) {
   const auto info = io::load_model(fourth).info;
   EXPECT_EQ(info.at("source"), "first.onnx");
   EXPECT_EQ(info.at("source_sha256"), sha256_file(first));
+}
+
+TEST(Tools, WhatNoRunCouldMakeSenseOfIsWrongUsage) {
+  const std::vector<std::string> calls[] = {
+      {"prune", "mobilefacenet", "--finetune", "none", "--out", "r", "--target", "params=inf"},
+      {"prune", "mobilefacenet", "--finetune", "none", "--out", "r", "--target", "watts=50%"},
+      {"prune", "mobilefacenet", "--finetune", "none", "--out", "r", "--target", "macs=50%", "--steps", "2"},
+      {"quantize", "mobilefacenet", "--finetune", "none", "--out", "r", "--layer-bits", "conv1=w99a8"},
+      {"convert", "mobilefacenet", "m.safetensors", "--crop", "112"},
+      {"eval", "mobilefacenet"},
+      {"eval", "mobilefacenet", "lfw", "--resume"},
+  };
+  for (const auto& call : calls) {
+    const Outcome o = vitrine(call);
+    EXPECT_EQ(o.code, 2) << call[0] << " " << call.back() << ": " << o.err;
+  }
+  EXPECT_FALSE(std::filesystem::exists("r"));
 }
 
 TEST(Tools, NumbersThatAreNoneAreWrongUsage) {
