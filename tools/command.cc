@@ -139,6 +139,9 @@ int run_command_line(int argc, char** argv) {
     deliver(common, actions.at(app.get_subcommands().front())(common));
     if (common.profile) std::cerr << profile_table(profile);
     return written();
+  } catch (const CLI::ParseError& e) {  // check_usage
+    app.exit(e);
+    return 2;
   } catch (const std::filesystem::filesystem_error& e) {
     return failed(cat(e.path1().string(), ": ", e.code().message()));
   } catch (const std::exception& e) {

@@ -108,7 +108,6 @@ TEST(ToolsPrune, RefusalsSayWhy) {
   refuse({"--finetune", "none", "--protect", "nobody"}, "protect 'nobody': no layer with weights has this name");
   refuse({"--finetune", "none", "--round-to", "16"}, "conv1 has 8 channels: it cannot lose any and keep a multiple of 16 rows");
   refuse({"--finetune", "none", "--target", "macs=1"}, "the smallest network that can be had costs");
-  refuse({"--finetune", "none", "--target", "size=1"}, "expected params=, macs= or bytes=");
   refuse({"--finetune", "none", "--layer-ratios", "fc=0.5"}, "fc cannot lose channels: they are the network's output");
   refuse({"--finetune", "none", "--plan", t.write("p.txt", "vitrine plan 1\nconv1.weight 9: 0\n")},
          "conv1.weight has 8 rows, the plan says 9");
