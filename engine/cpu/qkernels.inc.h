@@ -17,44 +17,15 @@ namespace {
 // code() of the law.
 I quantize(F v, F scale, F zero, F max) { return F::round(F::fma(v, scale, zero), max); }
 
-// The epilogue of one block that ends early, or of floats.
-void finish_some(const QFinish& t, int64_t block, const I* sums, int64_t blocks, int64_t pixels) {
-  const QEpilogue& e = *t.e;
-  const F zero = F::set(0), residual_scale = F::set(e.residual_inv_scale), out_scale = F::set(e.out_scale);
-  const F out_zero = F::set(static_cast<float>(e.out_zero)), out_max = F::set(static_cast<float>(e.out_max));
-  const int64_t o = t.first + block * kQOutputs, rest = t.outputs - block * kQOutputs, n = rest < kQOutputs ? rest : kQOutputs;
-  const I weight_zero = I::load(t.weight_zero + o);
-  const F mult = F::load(e.mult + o), add = F::load(e.add + o), slope = e.slope ? F::load(e.slope + o) : zero;
-  const F post_mult = e.post_mult ? F::load(e.post_mult + o) : zero, post_add = e.post_mult ? F::load(e.post_add + o) : zero;
-  for (int64_t p = 0; p < pixels; ++p) {
-    const int64_t at = t.at + t.place[p] * t.step + block * kQOutputs;
-    I sum = sums[p * blocks + block];
-    if (t.window) sum = sum + I::set(t.window[t.place[p]]) * weight_zero;
-    F v = F::fma(F::from(sum), mult, add);
-    if (e.slope) v = F::prelu(v, slope);
-    if (e.residual) v = F::fma(F::from(I::codes(e.residual + at, n) + I::set(-e.residual_zero)), residual_scale, v);
-    if (e.post_mult) v = F::fma(v, post_mult, post_add);
-    if (!t.codes) {
-      v.store(t.values + at, n);
-      continue;
-    }
-    const I code = quantize(v, out_scale, out_zero, out_max);
-    code.store_codes(t.codes + at, n);
-    if (!e.second) continue;
-    const F real = F::fma(F::from(code + I::set(-e.out_zero)), F::load(e.second_mult + o), F::load(e.second_add + o));
-    quantize(real, F::set(e.second_scale), F::set(static_cast<float>(e.second_zero)), F::set(static_cast<float>(e.second_max)))
-        .store_codes(e.second + at, n);
-  }
-}
-
-// The same of whole blocks of codes, side by side. What each pixel needs lies in variables: bytes that are stored could be anything's.
-template <int Blocks, bool Window, bool Slope>
-void finish_whole(const QFinish& t, const I* sums, int64_t pixels) {
+// The epilogue of blocks side by side: whole ones of codes, or (Whole: false) a single one that may end early or may be floats. What each
+// pixel needs lies in variables: bytes that are stored could be anything's.
+template <int Blocks, bool Whole, bool Window, bool Slope>
+void finish_blocks(const QFinish& t, const I* sums, int64_t sums_step, int64_t pixels) {
   const QEpilogue& e = *t.e;
   const F out_scale = F::set(e.out_scale), out_zero = F::set(static_cast<float>(e.out_zero));
   const F out_max = F::set(static_cast<float>(e.out_max)), residual_scale = F::set(e.residual_inv_scale);
   const I residual_zero = I::set(-e.residual_zero), code_zero = I::set(-e.out_zero);
-  const int64_t o = t.first, at_first = t.at, step = t.step;
+  const int64_t o = t.first, at_first = t.at, step = t.step, n = Whole || t.outputs > kQOutputs ? kQOutputs : t.outputs;
   const int32_t *const place = t.place, *const window = t.window;
   uint8_t *const y = t.codes, *const second = e.second;
   const uint8_t* const residual = e.residual;
@@ -69,7 +40,7 @@ void finish_whole(const QFinish& t, const I* sums, int64_t pixels) {
     if (Window) weight_zero[b] = I::load(t.weight_zero + o + b * kQOutputs);
     if (Slope) slope[b] = F::load(e.slope + o + b * kQOutputs);
   }
-  for (int64_t p = 0; p < pixels; ++p, sums += Blocks) {
+  for (int64_t p = 0; p < pixels; ++p, sums += sums_step) {
     const int64_t at = at_first + place[p] * step;
     const I sum_x = Window ? I::set(window[place[p]]) : I::set(0);
     F v[Blocks];
@@ -80,33 +51,43 @@ void finish_whole(const QFinish& t, const I* sums, int64_t pixels) {
     }
     if (residual)
       UNROLL for (int b = 0; b < Blocks; ++b) v[b] =
-          F::fma(F::from(I::codes(residual + at + b * kQOutputs, kQOutputs) + residual_zero), residual_scale, v[b]);
+          F::fma(F::from(I::codes(residual + at + b * kQOutputs, n) + residual_zero), residual_scale, v[b]);
     if (post_mult)
       UNROLL for (int b = 0; b < Blocks; ++b) v[b] =
           F::fma(v[b], F::load(post_mult + o + b * kQOutputs), F::load(post_add + o + b * kQOutputs));
+    if (!Whole && !y) {
+      v[0].store(t.values + at, n);
+      continue;
+    }
     UNROLL for (int b = 0; b < Blocks; ++b) code[b] = quantize(v[b], out_scale, out_zero, out_max);
-    store_blocks(code, y + at);
+    Whole ? store_blocks(code, y + at) : code[0].store_codes(y + at, n);
     if (!second) continue;
     UNROLL for (int b = 0; b < Blocks; ++b) {
       const F real =
           F::fma(F::from(code[b] + code_zero), F::load(second_mult + o + b * kQOutputs), F::load(second_add + o + b * kQOutputs));
       code[b] = quantize(real, second_scale, second_zero, second_max);
     }
-    store_blocks(code, second + at);
+    Whole ? store_blocks(code, second + at) : code[0].store_codes(second + at, n);
   }
+}
+
+template <int Blocks, bool Whole>
+void finish_blocks(const QFinish& t, const I* sums, int64_t sums_step, int64_t pixels) {
+  if (t.window)
+    t.e->slope ? finish_blocks<Blocks, Whole, true, true>(t, sums, sums_step, pixels)
+               : finish_blocks<Blocks, Whole, true, false>(t, sums, sums_step, pixels);
+  else
+    t.e->slope ? finish_blocks<Blocks, Whole, false, true>(t, sums, sums_step, pixels)
+               : finish_blocks<Blocks, Whole, false, false>(t, sums, sums_step, pixels);
 }
 
 // sums[pixel][block] of 16 outputs each.
 template <int Blocks>
 __attribute__((noinline)) void finish(const QFinish& t, const I* sums, int64_t pixels) {
-  if (!t.codes || t.outputs < Blocks * kQOutputs) {
-    for (int64_t b = 0; b < Blocks; ++b) finish_some(t, b, sums, Blocks, pixels);
-    return;
-  }
-  if (t.window)
-    t.e->slope ? finish_whole<Blocks, true, true>(t, sums, pixels) : finish_whole<Blocks, true, false>(t, sums, pixels);
-  else
-    t.e->slope ? finish_whole<Blocks, false, true>(t, sums, pixels) : finish_whole<Blocks, false, false>(t, sums, pixels);
+  if (t.codes && t.outputs >= Blocks * kQOutputs) return finish_blocks<Blocks, true>(t, sums, Blocks, pixels);
+  QFinish f = t;
+  for (int b = 0; b < Blocks; ++b, f.first += kQOutputs, f.at += kQOutputs, f.outputs -= kQOutputs)
+    finish_blocks<1, false>(f, sums + b, Blocks, pixels);
 }
 
 template <int Blocks, int Pixels>
