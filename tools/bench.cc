@@ -69,18 +69,19 @@ std::string describe(const Graph& g, const GraphNode& n) {
   const Shape &x = g.values[n.in[0]].meta.shape, &y = g.values[n.out[0]].meta.shape;
   const auto* conv = dynamic_cast<const Conv2dAttrs*>(n.attrs.get());
   auto sides = [](const Shape& s) { return s.rank() == 4 ? cat(s[1], "x", s[2], "x", s[3]) : cat(s.back()); };
-  auto kernel = [](const Conv2dAttrs& a, int64_t kh, int64_t kw) {
-    return cat(" ", kh, "x", kw, " s", a.stride_h, a.groups > 1 ? cat(" g", a.groups) : "");
+  auto kernel = [&](int64_t kh, int64_t kw) {
+    return cat(" ", kh, "x", kw, " s", conv->stride_h, conv->groups > 1 ? cat(" g", conv->groups) : "");
   };
-  std::string name = cat(n.op->name, " ", sides(x), " > ", sides(y));
+  const std::string name = cat(n.op->name, " ", sides(x), " > ", sides(y));
   if (const auto* chain = dynamic_cast<const ConvChainAttrs*>(n.attrs.get())) {
-    for (const FusedConvAttrs& f : chain->links) name += kernel(f, f.kh, f.kw);
-    return name;
+    int64_t wide = 0;  // its depthwise links are the widest
+    for (const FusedConvAttrs& f : chain->links) wide = std::max(wide, f.groups);
+    return cat(name, ", ", chain->links.size(), " links, ", wide, " wide");
   }
   if (!conv) return name;
-  if (const auto* f = dynamic_cast<const FusedConvAttrs*>(conv)) return cat(name, kernel(*f, f->kh, f->kw), f->winograd ? " winograd" : "");
+  if (const auto* f = dynamic_cast<const FusedConvAttrs*>(conv)) return cat(name, kernel(f->kh, f->kw), f->winograd ? " winograd" : "");
   const Shape& w = g.values[n.in[n.op->name == std::string("qconv2d") ? 2 : 1]].meta.shape;
-  return w.rank() == 4 ? name + kernel(*conv, w[1], w[2]) : name;
+  return w.rank() == 4 ? name + kernel(w[1], w[2]) : name;
 }
 
 std::vector<size_t> classify(const Graph& g, int64_t batch, std::vector<Class>& classes) {
