@@ -172,6 +172,20 @@ TEST(EvalIdentify, OpenSetNeedsRankOneAboveTheThreshold) {
   EXPECT_EQ(r.found_at_fpir, (std::array<int64_t, 2>{1, 1}));
 }
 
+// A score that equals a threshold, or the best of the others, is not above it.
+TEST(EvalIdentify, TiesAreNotFound) {
+  const Templates t{.dim = 2, .rows = {1, 0, 0, 1, 0.5, 0.5, 0.75, 0.25, 0.75, 0.25}};
+  const ClosedSet closed = identify_closed(t, {{0, 1}, {0, 1}}, {{2}, {0}});
+  EXPECT_EQ(closed.found, (std::array<int64_t, 3>{1, 1, 1})) << "nobody scores higher than the mate";
+  EXPECT_EQ(closed.thresholds[0], 0.5);
+  EXPECT_EQ(closed.found_at_fpir, (std::array<int64_t, 2>{0, 0}));
+  const OpenSet as_high_as_another = identify_open(t, {{0, 1}, {0, 1}}, {{2, 1}, {0, 9}});
+  EXPECT_EQ(as_high_as_another.found_at_fpir, (std::array<int64_t, 2>{0, 0}));
+  const OpenSet as_high_as_a_stranger = identify_open(t, {{0, 1}, {0, 1}}, {{3, 4}, {0, 9}});
+  EXPECT_EQ(as_high_as_a_stranger.thresholds[0], 0.75);
+  EXPECT_EQ(as_high_as_a_stranger.found_at_fpir, (std::array<int64_t, 2>{0, 0}));
+}
+
 // A gallery every ten degrees, so that ranks and scores can be read off the angles.
 struct Dial {
   Enrolment gallery, probes;
@@ -253,6 +267,8 @@ TEST(EvalUncertainty, McNemarIsTheBinomialTest) {
   auto other = decisions({true});
   other[0].pair = "C D";
   EXPECT_NE(error_of([&] { mcnemar(decisions({true}), other); }).find("paired test: pair 1 is "), std::string::npos);
+  other = decisions({true}), other[0].same = false;
+  EXPECT_NE(error_of([&] { mcnemar(decisions({true}), other); }).find("or has two labels"), std::string::npos);
   EXPECT_EQ(error_of([&] { mcnemar(decisions({true}), decisions({})); }), "paired test: 1 and 0 decisions, expected the same pairs");
 }
 
@@ -260,7 +276,7 @@ TEST(EvalUncertainty, DecisionsAreThoseThatWereCounted) {
   Trials trials{.all = {}, .folds = 10, .xnorm = 1};
   Philox rng(4);
   for (int i = 0; i < 400; ++i) trials.all.push_back({.distance = 1 + 0.5 * rng.normal() + (i % 2), .same = i % 2 == 0, .fold = i / 40});
-  for (Trial& t : trials.all) t.distance = std::clamp(t.distance, 0.0, 4.0);
+  for (Trial& t : trials.all) t.distance = std::round(std::clamp(t.distance, 0.0, 4.0) / kThresholdStep) * kThresholdStep;  // ties
   const Verification v = verify(trials);
   const auto all = decide(trials, v);
   EXPECT_EQ(std::count_if(all.begin(), all.end(), [](auto& d) { return d.correct; }), v.correct);
@@ -312,10 +328,47 @@ TEST(EvalUncertainty, AReplicatesThresholdIsTheLowestThatKeepsTheTarget) {
     EXPECT_EQ(a[i].low, i < 2 ? 0.5 : 1) << targets[i];
     EXPECT_EQ(a[i].low, a[i].high) << targets[i];
   }
+  // Half of the replicates of two templates have no same pair at all: they find nothing.
+  const std::vector<TemplatePair> two{{0, 1, 1}, {0, 0, 0}, {1, 1, 0}};
+  const Interval some = bootstrap_tpr(two, std::vector{.9, .1, .2}, 2, std::vector{0.5}, 40, 1)[0];
+  EXPECT_EQ(some.low, 0);
+  EXPECT_EQ(some.high, 1);
   std::vector<double> nan = scores;
   nan[2] = std::nan("");
   EXPECT_THROW(bootstrap_tpr(pairs, nan, 1, targets, 10, 1), Error);
   EXPECT_THROW(sort_scores(std::move(nan), pairs), Error);
+}
+
+// The definition, written out: 37 replicates of 36 templates, two groups of sixteen and a part of a third. Ranks 0.9 and 35.1 of 0 .. 36.
+TEST(EvalUncertainty, BootstrapIsThatOfTheDefinition) {
+  const Population p(12, 3, 5);
+  const double targets[] = {1e-2, 1e-1};
+  const auto intervals = bootstrap_tpr(p.pairs, p.scores, 36, targets, 37, 9);
+  std::vector<double> tpr[2];
+  for (uint64_t replicate = 0; replicate < 37; ++replicate) {
+    Philox rng(9, replicate);
+    std::vector<int64_t> drawn(36), total(2);
+    for (int i = 0; i < 36; ++i) ++drawn[rng.below(36)];
+    std::vector<std::pair<double, std::pair<bool, int64_t>>> weighted;  // no two scores are equal
+    for (size_t i = 0; i < p.pairs.size(); ++i) {
+      const int64_t weight = drawn[p.pairs[i].a] * drawn[p.pairs[i].b];
+      weighted.push_back({p.scores[i], {p.pairs[i].same, weight}}), total[p.pairs[i].same] += weight;
+    }
+    std::sort(weighted.rbegin(), weighted.rend());
+    for (int t = 0; t < 2; ++t) {
+      int64_t accepted[2] = {0, 0};
+      for (auto& [score, pair] : weighted) {
+        accepted[pair.first] += pair.second;
+        if (static_cast<double>(accepted[0]) > targets[t] * static_cast<double>(total[0])) break;
+      }
+      tpr[t].push_back(static_cast<double>(accepted[1]) / static_cast<double>(total[1]));
+    }
+  }
+  for (int t = 0; t < 2; ++t) {
+    std::sort(tpr[t].begin(), tpr[t].end());
+    EXPECT_EQ(intervals[t].low, tpr[t][1]);
+    EXPECT_EQ(intervals[t].high, tpr[t][35]);
+  }
 }
 
 // What resampling estimates is the spread between samples: intervals of 95 % hold the population's value about that often, which pairs

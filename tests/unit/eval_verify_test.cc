@@ -93,6 +93,7 @@ double naive_correct(const Trials& trials, double threshold, int fold, bool else
 
 void expect_naive(const Trials& trials) {
   Verification v = verify(trials);
+  double sum = 0, squares = 0;  // folds count alike, however many pairs they have
   for (int fold = 0; fold < trials.folds; ++fold) {
     double best = -1, threshold = 0;
     for (int i = 0; i < 400; ++i) {
@@ -100,9 +101,13 @@ void expect_naive(const Trials& trials) {
       if (accuracy > best) best = accuracy, threshold = i * 0.01;
     }
     ASSERT_EQ(v.folds[fold].threshold, threshold);
-    ASSERT_EQ(static_cast<double>(v.folds[fold].correct) / static_cast<double>(v.folds[fold].pairs),
-              naive_correct(trials, threshold, fold, false));
+    const double accuracy = naive_correct(trials, threshold, fold, false);
+    ASSERT_EQ(static_cast<double>(v.folds[fold].correct) / static_cast<double>(v.folds[fold].pairs), accuracy);
+    sum += accuracy, squares += accuracy * accuracy;
   }
+  const double mean = sum / trials.folds;
+  EXPECT_NEAR(v.accuracy, mean, 1e-15);
+  EXPECT_NEAR(v.std * v.std, squares / trials.folds - mean * mean, 1e-14);
 }
 
 double naive_rate(const Trials& trials, bool same, double threshold, int fold, bool elsewhere) {
@@ -219,6 +224,8 @@ TEST(EvalVerify, BadInput) {
   PairList few = consecutive_pairs("few", std::vector<bool>(9, true));
   EXPECT_EQ(error_of([&] { compare(std::span(good).first(36), 2, few); }),
             "9 pairs leave one of 10 folds empty, expected a pair in every fold");
+  EXPECT_EQ(error_of([&] { verify(Trials{.all = {{.distance = 1, .same = true, .fold = 0}}, .folds = 1}); }),
+            "1 folds, expected at least 2");
   list.pairs[3].b = 20;
   EXPECT_EQ(error_of([&] { compare(good, 2, list); }), "list: image 20 in a pair, expected 0 to 19");
   EXPECT_EQ(error_of([] { wilson(3, 2); }), "3 correct of 2, expected 0 <= correct <= total, total > 0");
@@ -232,8 +239,10 @@ TEST(EvalVerify, WilsonInterval) {
     for (double q : {interval.low, interval.high}) EXPECT_NEAR(std::abs(p - q), 1.959963984540054 * std::sqrt(q * (1 - q) / n), 1e-12);
     EXPECT_TRUE(interval.low >= 0 && interval.low <= p && interval.high >= p && interval.high <= 1);
   }
-  EXPECT_EQ(wilson(0, 10).low, 0);
-  EXPECT_EQ(wilson(10, 10).high, 1);
+  for (int n = 1; n < 200; ++n) {  // exactly, also where rounding says otherwise
+    EXPECT_EQ(wilson(0, n).low, 0);
+    EXPECT_EQ(wilson(n, n).high, 1);
+  }
 }
 
 }  // namespace

@@ -180,8 +180,9 @@ TEST(Head, LabelsAndOptionsOutOfRangeAreRefused) {
   EXPECT_THROW(Head({.classes = 0}), Error);
   EXPECT_THROW(Head({.classes = 2, .sample_rate = 0}), Error);
   EXPECT_THROW(Head({.classes = 2, .sample_rate = 1.5}), Error);
-  Head head({.classes = 5, .dim = 6});
+  Head head({.classes = 5, .dim = 6}), sampled({.classes = 5, .dim = 6, .sample_rate = 0.4});
   EXPECT_THROW(head(waves(1, 6, 1, Dtype::f32), {5}), Error);
+  EXPECT_THROW(sampled(waves(1, 6, 1, Dtype::f32), {5}), Error);
   EXPECT_THROW(head(waves(1, 6, 1, Dtype::f32), {-2}), Error);
   EXPECT_THROW(head(waves(2, 6, 1, Dtype::f32), {1}), Error);
   EXPECT_THROW(head(waves(1, 5, 1, Dtype::f32), {1}), Error);
@@ -211,6 +212,40 @@ TEST(PartialFc, EverySampleHoldsThePositivesAndIsAFunctionOfSeedAndStep) {
   EXPECT_EQ(sampled_classes({}, 3, 3, 5, 0), (Labels{0, 1, 2}));
 }
 
+TEST(PartialFc, EachStepSeesTheClassesOfItsNumber) {
+  Head head({.classes = 40, .dim = 6, .sample_rate = 0.25, .seed = 3});
+  for (uint64_t step = 0; step < 4; ++step) {
+    head(waves(2, 6, 3, Dtype::f32), {5, 17});
+    EXPECT_EQ(head.classes(), sampled_classes({5, 17}, 40, 10, 3, step)) << step;
+  }
+  Head few({.classes = 5, .dim = 6, .sample_rate = 0.1});
+  few(waves(1, 6, 3, Dtype::f32), {-1});
+  EXPECT_EQ(few.classes().size(), 1u) << "never none";
+}
+
+TEST(Head, StartsWithTheDeviationOfThePublishedOne) {
+  Head head({.classes = 100, .dim = 100});
+  double squares = 0;
+  for (double w : head.tensors()["head.weight"].values()) squares += w * w;
+  EXPECT_NEAR(std::sqrt(squares / 1e4), 0.01, 3e-4);
+}
+
+TEST(Head, MomentumIsKeptFromStepToStep) {
+  Head head({.classes = 6, .dim = 4});
+  SgdAttrs recipe;
+  recipe.momentum = 0.9, recipe.weight_decay = 0.01, recipe.first = 0;
+  Tensor w = head.tensors()["head.weight"].clone(), v = Tensor::zeros(w.shape());
+  const Tensor gradient = waves(6, 4, 2, Dtype::f32);
+  for (int step = 0; step < 3; ++step) {
+    head(waves(3, 4, 3, Dtype::f32), {1, 3, 4});
+    head.step(gradient, recipe, 0.1);
+    auto next = sgd_step(w, gradient, v, recipe, 0.1);
+    w = next.w, v = next.v;
+    EXPECT_EQ(head.tensors()["head.weight"].values(), w.values()) << step;
+    EXPECT_EQ(head.tensors()["head.velocity"].values(), v.values()) << step;
+  }
+}
+
 TEST(PartialFc, OnlySampledRowsMoveAndGetMomentum) {
   Head head({.classes = 40, .dim = 6, .sample_rate = 0.25, .seed = 3});
   Tensor e = waves(4, 6, 3, Dtype::f32).set_requires_grad();
@@ -229,6 +264,9 @@ TEST(PartialFc, OnlySampledRowsMoveAndGetMomentum) {
       bool sampled = std::binary_search(head.classes().begin(), head.classes().end(), c);
       for (int k = 0; k < 6; ++k) {
         EXPECT_EQ(before[c * 6 + k] != after[c * 6 + k], sampled) << c;
+        if (sampled) {
+          EXPECT_NE(velocity[c * 6 + k], 0) << c;
+        }
         if (!touched[c]) {
           EXPECT_EQ(velocity[c * 6 + k], 0) << c;
         }
