@@ -4,8 +4,10 @@
 #include <gtest/gtest.h>
 
 #include "data/synthetic.h"
+#include "nn/io/safetensors.h"
 #include "nn/network.h"
 #include "quant/placement.h"
+#include "tests/unit/data_testing.h"
 #include "tools/finetune.h"
 
 namespace vitrine::tools {
@@ -122,6 +124,110 @@ TEST(Training, DropoutChangesAStepAndLeavesNothingInTheModel) {
                    flat, nullptr, set, [](int64_t) { return kEight; }, dropped),
                Error)
       << "no matrix behind a flatten";
+}
+
+// The recipe of the paper and of TFace, whatever a training makes of it.
+TEST(Finetune, TheRecipeIsThatOfTheOptions) {
+  const Recipe r = recipe_of({.terms = "ekd+ce", .ekd_start = "first-batch", .batch = 32, .clip = 3}, 9);
+  EXPECT_EQ(r.objective.ce_images, 16) << "the half that is drawn at random";
+  EXPECT_EQ(recipe_of({.terms = "ce", .batch = 32}, 9).objective.ce_images, 0) << "all of a shuffled batch";
+  const losses::Margin& m = r.objective.head.margin;
+  EXPECT_EQ(m.m1, 1);
+  EXPECT_EQ(m.m2, 0.4);
+  EXPECT_EQ(m.m3, 0);
+  EXPECT_EQ(m.scale, 64);
+  EXPECT_TRUE(m.falling && !m.straight);
+  EXPECT_EQ(r.objective.head.seed, 9u);
+  EXPECT_EQ(r.clip, 3);
+  EXPECT_EQ(r.objective.ekd.start, losses::EkdOptions::Start::first_batch);
+  EXPECT_EQ(recipe_of({}, 9).objective.ekd.start, losses::EkdOptions::Start::zero);
+}
+
+TEST(Finetune, BatchesToLookAtAreNotMirrored) {
+  const data::MemorySet set(std::vector<data::Image>(40, data::Image(112, 112)), std::vector<int64_t>(40, 0));
+  for (auto& batch : draw_as_they_are({.batch = 8}, set, 1, 4))
+    for (auto& sample : batch) EXPECT_FALSE(sample.flip);
+  EXPECT_EQ(draw_as_they_are({.batch = 8}, set, 1, 4).size(), 4u);
+  EXPECT_EQ(draw_as_they_are({.batch = 99}, set, 1, 4).size(), 1u) << "a batch of all";
+}
+
+struct Network {
+  Model model = nn::make_model("iresnet18", 1, {.height = 28, .width = 28, .channels = 0.0625, .embedding = 16});
+  data::SyntheticSet set{1, 0, 4, 2};
+  Network() { model.info["shrink"] = "4"; }
+};
+
+TEST(Training, EachStepHasTheRateOfTheStepsBeforeItAndEachEpochItsOwnBatches) {
+  Network n;
+  Recipe recipe;
+  recipe.schedule.kind = nn::Schedule::Kind::polynomial, recipe.schedule.warmup = 2, recipe.epochs = 3;
+  recipe.objective.terms = "ce";
+  std::vector<int64_t> epochs;
+  int64_t step = 0;
+  fit(
+      n.model, nullptr, n.set,
+      [&](int64_t epoch) {
+        epochs.push_back(epoch);
+        return data::Batches{kEight[0], kEight[0]};
+      },
+      recipe, {}, [&](const StepMetrics& m) { EXPECT_EQ(m.lr, nn::learning_rate(recipe.schedule, step++, 6)) << step; });
+  EXPECT_EQ(step, 6);
+  EXPECT_EQ(epochs, (std::vector<int64_t>{0, 1, 2}));
+}
+
+// Ranges follow in the first steps and are what these alone make of them.
+TEST(Training, RangesFreezeBehindTheStepThatIsNamed) {
+  const Network n;
+  const data::Batches both = {{{0}, {1}}, {{2}, {3}}}, first = {both[0]};
+  const auto range = [&](const data::Batches& batches, int64_t track_steps) {
+    Model student = quant::quantface(n.model, {6, 6});
+    Recipe recipe;
+    recipe.schedule.base = 0, recipe.track_steps = track_steps;
+    fit(
+        student, &n.model, n.set, [&](int64_t) { return batches; }, recipe);
+    return student.tensors.at("prelu.range").values();
+  };
+  EXPECT_EQ(range(both, 1), range(first, 1));
+  EXPECT_NE(range(both, 2), range(first, 1));
+  EXPECT_EQ(range(both, 0), (std::vector<double>{0, 0}));
+}
+
+// Its momentum is plain and its decay the network's, and its gradient is not clipped.
+TEST(Training, TheHeadsStepIsPlainSgdWithDecay) {
+  const data::Scratch s;
+  const auto head_after = [&](int64_t steps, double lr, double decay, double clip) {
+    Network n;
+    Recipe recipe;
+    recipe.schedule.base = lr, recipe.weight_decay = decay, recipe.clip = clip;
+    recipe.objective.terms = "ce", recipe.objective.head.seed = 3;
+    fit(n.model, nullptr, n.set, [&](int64_t) { return data::Batches(static_cast<size_t>(steps), kEight[0]); }, recipe,
+        {.file = s / "c.safetensors", .every = steps});
+    std::map<std::string, std::vector<double>> head;
+    for (auto& [name, tensor] : io::read_safetensors(s / "c.safetensors").tensors) head[name] = tensor.values();
+    return std::pair(head.at("objective/head.weight"), head.at("objective/head.velocity"));
+  };
+  losses::Head fresh({.classes = 4, .dim = 16, .seed = 3});
+  const auto start = fresh.tensors()["head.weight"].values();
+  const auto [w, v] = head_after(1, 0.01, 0, 0);
+  EXPECT_EQ(head_after(1, 0.01, 0, 1e-3).second, v) << "a bound for the network's gradient";
+  const auto decayed = head_after(1, 0.01, 0.5, 0).second, twice = head_after(2, 1e-30, 0, 0).second;
+  for (size_t i = 0; i < start.size(); ++i) {
+    EXPECT_NEAR(w[i], start[i] - 0.01 * v[i], 1e-6) << "no look ahead";
+    EXPECT_NEAR(decayed[i], v[i] + 0.5 * start[i], 1e-5);
+    EXPECT_NEAR(twice[i], 1.9 * v[i], 1e-4 * (1 + std::abs(v[i]))) << "the same gradient twice, with momentum 0.9";
+  }
+}
+
+TEST(Training, ALossThatIsNoNumberEndsIt) {
+  Network n;
+  Recipe recipe;
+  recipe.schedule.base = 1e30, recipe.clip = 0, recipe.epochs = 4;
+  recipe.objective.terms = "ce";
+  EXPECT_NE(data::error_of([&] {
+              fit(
+                  n.model, nullptr, n.set, [](int64_t) { return kEight; }, recipe);
+            }).find("training diverged"),
+            std::string::npos);
 }
 
 TEST(Training, PeopleWithoutImagesAreNoClasses) {
