@@ -60,6 +60,8 @@ TEST(DataImage, LargerImagesAreCroppedAboutTheCentreAndThenMirrored) {
   std::vector<float> value(3);
   to_float(gradient(1, 4), {.height = 1, .width = 1, .mean = 0, .std = 1}, value.data());
   EXPECT_EQ(value[0], 2);  // column 1
+  to_float(gradient(4, 1), {.height = 1, .width = 1, .mean = 0, .std = 1}, value.data());
+  EXPECT_EQ(value[1], 2);  // row 1
 }
 
 TEST(DataImage, SmallerImagesAndSenselessPreprocessingAreErrors) {

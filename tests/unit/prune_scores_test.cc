@@ -79,6 +79,15 @@ TEST(PruneScores, NormalisersOfTheTruthTable) {
   expect_scores(l2(Normaliser::gaussian), {-.991772, -.016259, 1.008030}, "gaussian");
   expect_scores(l2(Normaliser::sentinel), {.444444, 1, 1.583333}, "sentinel");
   expect_scores(l2(Normaliser::lamp), {.146789, .387097, 1}, "lamp");
+  Model zeros = toy();
+  for (const char* name : {"conv1.weight", "bn.weight", "conv2.weight"})
+    zeros.tensors.at(name) = Tensor::zeros(zeros.tensors.at(name).shape());
+  for (Normaliser n : {Normaliser::mean, Normaliser::sum, Normaliser::max, Normaliser::sentinel})
+    expect_scores(l2(n), {0, 0, 0}, "nothing to divide by", {}, zeros);
+  Model four = make({1, 1, 1, 1}, [](Net& n, const Tensor& x) { return n.conv("b", n.conv("a", x, 4), 1); });
+  set(four, "a.weight", {1, 2, 3, 4});
+  set(four, "b.weight", {0, 0, 0, 0});
+  expect_scores(l2(Normaliser::sentinel), {1 / 9.0, 4 / 9.0, 1, 16 / 9.0}, "the third of four is the median", {}, four);
 }
 
 TEST(PruneScores, CriteriaOfTheTruthTable) {
@@ -100,7 +109,9 @@ TEST(PruneScores, CriteriaOfTheTruthTable) {
   expect_scores({.criterion = Criterion::taylor_abs, .normaliser = none, .published = true}, {0, 4, 4.5}, "taylor-abs", gradients);
   auto squares = gradients;
   for (auto& [name, g] : squares) g = square(g);
-  expect_scores({.criterion = Criterion::hessian, .normaliser = none}, {.6666667, 16, 17.25}, "hessian of one sample", squares);
+  for (bool published : {false, true})
+    expect_scores({.criterion = Criterion::hessian, .normaliser = none, .published = published}, {.6666667, 16, 17.25},
+                  "hessian of one sample, BatchNorm in either", squares);
 }
 
 // Behind a flatten a channel has a column for every pixel: their sum is one member; the maximum is that of all of them.
@@ -147,6 +158,11 @@ TEST(PruneScores, RandomDependsOnTheSeedAlone) {
   auto draw = [&](uint64_t seed) { return scores(m, s, {.criterion = Criterion::random, .normaliser = Normaliser::none, .seed = seed}); };
   EXPECT_EQ(draw(1), draw(1));
   EXPECT_NE(draw(1), draw(2));
+  const Model two = make({1, 1, 1, 1}, [](Net& n, const Tensor& x) { return n.conv("c", n.conv("b", n.conv("a", x, 4), 4), 1); });
+  const Structure groups = find_groups(two.graph);
+  const auto all = scores(two, groups, {.criterion = Criterion::random, .normaliser = Normaliser::none});
+  const auto of = [&](const char* name, int k) { return all[groups.of[two.graph.find(name)][0][k]]; };
+  EXPECT_NE(of("a.weight", 0), of("b.weight", 0)) << "each group draws for itself";
 }
 
 TEST(PruneScores, NamesAreListedWhenOneIsUnknown) {
@@ -213,12 +229,13 @@ TEST(PruneSelect, MaxRatioIsNeverExceededByRounding) {
   const std::vector<Numbers> score = {{1, 2, 3, 4, 5, 6, 7}};
   EXPECT_EQ(choose(score, {.ratio = 0.5, .max_ratio = 0.3}).gone, (Gone{{0, 1}})) << "2 of 7: 3 would be 43 %";
   EXPECT_EQ(choose(score, {.ratio = 0.5, .max_ratio = 0.1}).gone, (Gone{{}}));
-  EXPECT_EQ(choose({Numbers(10, 1)}, {.ratio = 0.5, .max_ratio = 0.3}).gone[0].size(), 3u) << "10 (1 - 0.3) is 7, whatever f64 makes of it";
+  EXPECT_EQ(choose({Numbers(10, 1)}, {.ratio = 0.9, .max_ratio = 0.7}).gone[0].size(), 7u) << "10 (1 - 0.7) is 3, whatever f64 makes of it";
 }
 
 TEST(PruneSelect, TiesNeverRemoveMoreThanAskedFor) {
   const Chosen c = choose({Numbers(10, 1), Numbers(10, 1)}, {.ratio = 0.3, .global = true});
   EXPECT_EQ(c.gone[0].size() + c.gone[1].size(), 6u);
+  EXPECT_EQ(choose({Numbers(4, 1), Numbers(4, 1)}, {.ratio = 0.25, .global = true}).gone, (Gone{{0, 1}, {}})) << "the first go";
 }
 
 TEST(PruneSelect, KeptIsThePublishedTruncationButNeverNone) {
@@ -230,7 +247,7 @@ TEST(PruneSelect, KeptIsThePublishedTruncationButNeverNone) {
 }
 
 TEST(PruneSelect, StepsCountFromTheOriginalWidth) {
-  auto widths = [](int64_t width, double ratio, int steps) {
+  auto widths = [](int64_t width, double ratio, int steps, bool global = false) {
     Model m = chain({width});
     const Structure first = find_groups(m.graph);
     std::vector<int64_t> original, seen;
@@ -238,7 +255,7 @@ TEST(PruneSelect, StepsCountFromTheOriginalWidth) {
     Plan all;
     for (int t = 1; t <= steps; ++t) {
       const Structure s = find_groups(m.graph);
-      const auto removed = select(m.graph, s, scores(m, s, {}), {.ratio = ratio * t / steps, .widths = original});
+      const auto removed = select(m.graph, s, scores(m, s, {}), {.ratio = ratio * t / steps, .global = global, .widths = original});
       all = t == 1 ? plan_of(m.graph, s, removed) : then(all, plan_of(m.graph, s, removed));
       m = apply(m, s, removed);
       seen.push_back(m.tensors.at("a.weight").shape()[0]);
@@ -251,6 +268,7 @@ TEST(PruneSelect, StepsCountFromTheOriginalWidth) {
   };
   EXPECT_EQ(widths(64, 0.5, 5), (std::vector<int64_t>{57, 51, 44, 38, 32}));
   EXPECT_EQ(widths(512, 0.2, 4), (std::vector<int64_t>{486, 460, 435, 409}));
+  EXPECT_EQ(widths(64, 0.5, 5, true), (std::vector<int64_t>{57, 51, 44, 38, 32}));
 }
 
 TEST(PruneSelect, RoundingGoesDownButNotToNone) {
@@ -262,6 +280,15 @@ TEST(PruneSelect, RoundingGoesDownButNotToNone) {
   EXPECT_EQ(width(64, {.ratio = 0.5, .round_to = 8, .max_ratio = 0.4}), 40) << "max ratio outranks rounding";
   EXPECT_EQ(error_of([&] { width(8, {.ratio = 0.2, .round_to = 8}); }),
             "a has 8 channels: it cannot lose any and keep a multiple of 8 rows; protect it or round to less");
+}
+
+// Two groups of a convolution stand or fall together, so a channel is two rows of the layer before it.
+TEST(PruneSelect, RoundingCountsRows) {
+  const Model m = make(
+      {1, 4, 4, 3}, [](Net& n, const Tensor& x) { return n.conv("c", n.conv("b", n.conv("a", x, 16), 16, 3, Conv2dAttrs(1, 1, 2)), 2); });
+  const Structure s = find_groups(m.graph);
+  const Removed removed = select(m.graph, s, Numbers(s.group_of.size(), 1), {.ratio = 0.25, .round_to = 4});
+  EXPECT_EQ(apply(m, s, removed).tensors.at("a.weight").shape()[0], 12);
 }
 
 TEST(PruneSelect, RatiosOfLayersAndWhatCannotBePruned) {
@@ -343,27 +370,37 @@ TEST(PrunePlan, BadPlansAreRefusedWithAReason) {
   EXPECT_EQ(removal({{{"a.weight", 4, {0, 1}}, {"b.weight", 4, {1, 2}}}}),
             "plan: row 0 of b.weight is one channel with others: b.weight removes it, a.weight keeps it");
   EXPECT_EQ(removal({{{"c.weight", 2, {0}}}}), "plan: c cannot lose channels: they are the network's output");
+  const Model halves = make({1, 4, 4, 3}, [](Net& n, const Tensor& x) {
+    const Tensor y = n.conv("a", x, 4);
+    return add(n.conv("b", slice(y, -1, 0, 2), 2), n.conv("c", slice(y, -1, 2, 4), 2));
+  });
+  EXPECT_EQ(error_of([&] {
+              removed_by({{{"a.weight", 4, {2, 3}}}}, halves.graph, find_groups(halves.graph));
+            }),
+            "plan: a would lose all channels of a group");
 }
 
 // --- mean compensation ----------------------------------------------------------------------------------------------------------------
 TEST(PruneCompensation, RemovedChannelsThatAreConstantAreMadeUpForExactly) {
-  Model m = make({1, 5, 5, 2}, [](Net& n, const Tensor& x) {
-    Tensor y = n.conv("b", n.bn("bn", n.conv("a", x, 6, 3, true)), 4, 1);
-    return n.fc("fc", flatten(n.bn("next", y)), 3);
-  });
-  const Structure s = find_groups(m.graph);
-  Removed removed(s.group_of.size());
-  for (int k : {1, 4}) {
-    removed[s.of[m.graph.find("a.weight")][0][k]] = true;
-    m.tensors.at("bn.weight").data<float>()[k] = 0;  // the channel is its beta everywhere
+  for (const bool bias : {false, true}) {
+    Model m = make({1, 5, 5, 2}, [&](Net& n, const Tensor& x) {
+      Tensor y = n.conv("b", n.bn("bn", n.conv("a", x, 6, 3, true)), 4, 1, bias);
+      return n.fc("fc", flatten(bias ? y : n.bn("next", y)), 3);
+    });
+    const Structure s = find_groups(m.graph);
+    Removed removed(s.group_of.size());
+    for (int k : {1, 4}) {
+      removed[s.of[m.graph.find("a.weight")][0][k]] = true;
+      m.tensors.at("bn.weight").data<float>()[k] = 0;  // the channel is its beta everywhere
+    }
+    const Tensor x = random_input(m.graph, Dtype::f32);
+    Model less = apply(m, s, removed);
+    Means means(m);
+    means.observe(x);
+    EXPECT_EQ(means.compensate(less, s, removed), 2) << "b, whose bias or BatchNorm follows it, and fc whose bias does";
+    auto want = run(m.graph, m.tensors, {x})[0].values<double>(), got = run(less.graph, less.tensors, {x})[0].values<double>();
+    for (size_t i = 0; i < want.size(); ++i) EXPECT_NEAR(got[i], want[i], 1e-4 * std::max(1.0, std::abs(want[i])));
   }
-  const Tensor x = random_input(m.graph, Dtype::f32);
-  Model less = apply(m, s, removed);
-  Means means(m);
-  means.observe(x);
-  EXPECT_EQ(means.compensate(less, s, removed), 2) << "b, and fc whose bias follows it";
-  auto want = run(m.graph, m.tensors, {x})[0].values<double>(), got = run(less.graph, less.tensors, {x})[0].values<double>();
-  for (size_t i = 0; i < want.size(); ++i) EXPECT_NEAR(got[i], want[i], 1e-4 * std::max(1.0, std::abs(want[i])));
 }
 
 // --- regularisers ----------------------------------------------------------------------------------------------------------------------
@@ -392,6 +429,18 @@ TEST(PruneSparsity, PullsOfTheTruthTable) {
   const Channels& rows = s.of[m.graph.find("conv1.weight")][0];
   const double lambda[] = {2e-5, 1.5122e-5, 1e-5};
   for (int k = 0; k < 3; ++k) EXPECT_NEAR(growing.lambda()[rows[k]], lambda[k], 1e-9) << k;
+}
+
+TEST(PruneSparsity, AGroupsBatchNormsPullByTheirMeanSquare) {
+  Model m = make({1, 1, 1, 1},
+                 [](Net& n, const Tensor& x) { return n.conv("out", add(n.bn("p", n.conv("a", x, 2)), n.bn("q", n.conv("b", x, 2))), 1); });
+  set(m, "p.weight", {1, 1});
+  set(m, "q.weight", {3, 1});
+  TensorMap g{{"p.weight", Tensor::zeros({2})}, {"q.weight", Tensor::zeros({2})}};
+  Sparsity(find_groups(m.graph), {SparsityOptions::Kind::bn_group, 1}).add(m, g);
+  EXPECT_NEAR(g.at("p.weight").values()[0], 1 / std::sqrt(5.0), 1e-6);
+  EXPECT_NEAR(g.at("q.weight").values()[0], 3 / std::sqrt(5.0), 1e-6);
+  EXPECT_NEAR(g.at("q.weight").values()[1], 1, 1e-6);
 }
 
 TEST(PruneSparsity, EqualScoresPullEquallyAndAreNoNaN) {

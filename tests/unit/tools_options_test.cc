@@ -4,11 +4,14 @@
 #include <map>
 
 #include "data/codec.h"
+#include "data/directory_set.h"
+#include "data/sampler.h"
 #include "nn/io/model_file.h"
 #include "nn/network.h"
 #include "tests/unit/data_testing.h"
 #include "tests/unit/tools_testing.h"
 #include "tools/sha256.h"
+#include "tools/training.h"
 
 namespace vitrine::tools {
 namespace {
@@ -53,7 +56,10 @@ struct Runs : data::Scratch {
     const auto [at, is_new] = made.emplace(sha256_file(*this / "run/model.safetensors"), text);
     EXPECT_TRUE(is_new) << text << "gives the model of " << at->second;
   }
-  void expect_refused(const Words& what, const Words& options) const {
+  void expect_refused(const Words& what, Words options) const {  // for the last of the options alone
+    while (std::count_if(options.begin(), options.end(), [](auto& word) { return word.starts_with("--"); }) > 1)
+      options.erase(options.begin());
+    while (!options[0].starts_with("--")) options.erase(options.begin());
     expect_failure(joined(command(what, options, "base"), {"--resume"}), "checkpoint.safetensors: of a");
   }
   void expect_all(const Words& what, const std::vector<Words>& all) {
@@ -90,6 +96,29 @@ TEST(ToolsOptions, OfATrainingChangeTheModelAndAreNotResumedAcross) {
                 {"--epochs", "4"},
                 {"--batch", "8"},
                 {"--batch", "8", "--fraction", "0.5"}});
+}
+
+// The margins that --loss names, by the loss of the first step.
+TEST(ToolsOptions, LossesHaveThePublishedMargins) {
+  Runs r;
+  const data::DirectorySet set(r.images);
+  for (auto [name, m2, m3] : {std::tuple("cosface", 0.0, 0.4), {"arcface", 0.5, 0.0}, {"softmax", 0.0, 0.0}}) {
+    ASSERT_EQ(vitrine(r.command({"train", "--side", "28", "--width", "0.0625", "--embedding", "16", "--batch", "16", "--epochs", "1"},
+                                {"--loss", name, "--seed", "3"}, name))
+                  .code,
+              0);
+    Model network = nn::make_model("iresnet18", 3, {.height = 28, .width = 28, .channels = 0.0625, .embedding = 16});
+    network.info["shrink"] = "4";
+    EXPECT_EQ(io::load_model(r / cat(name, "/model.safetensors")).info.at("shrink"), "4");
+    Recipe recipe;
+    recipe.objective.terms = "ce";
+    recipe.objective.head = {.margin = {.m2 = m2, .m3 = m3, .scale = 64}, .seed = 3};
+    double ce = 0;
+    fit(
+        network, nullptr, set, [&](int64_t) { return data::shuffled_batches(16, 16, 3, 0); }, recipe, {},
+        [&](const StepMetrics& m) { ce = m.ce; });
+    EXPECT_EQ(Json::parse(read_file(r / cat(name, "/metrics.jsonl")))["ce"], ce) << name;
+  }
 }
 
 TEST(ToolsOptions, OfAQuantizationChangeTheModelAndAreNotResumedAcross) {

@@ -60,9 +60,10 @@ TEST(ToolsPrune, TargetsAndTheEmbedding) {
 TEST(ToolsPrune, FineTunedStepByStepThenQuantized) {
   const Teacher t;
   const Json a = t.prune("a", {"--data", "synthetic:8x4", "--batch", "16", "--steps", "2", "--ratio", "0.4", "--finetune", "ekd",
-                               "--compensate", "--importance", "hessian", "--samples", "4", "--round-to", "2"});
+                               "--checkpoint-every", "1", "--compensate", "--importance", "hessian", "--samples", "4", "--round-to", "2"});
   EXPECT_EQ(io::load_model(a["model"]).tensors.at("conv1.weight").shape()[0], 4) << "int(8 * 0.6) = 4";
   EXPECT_GT(a["steps"], 0);
+  EXPECT_FALSE(std::filesystem::exists(t / "a/checkpoint.safetensors")) << "nothing could go on from the middle of two prunings";
   const Outcome q =
       vitrine({"quantize", a["model"], "--bits", "w6a6", "--finetune", "none", "--data", "synthetic:8x4", "--out", t / "q", "--json", "-"});
   EXPECT_EQ(q.code, 0) << q.err;
@@ -79,7 +80,10 @@ TEST(ToolsPrune, AGrowingRegulariserGrows) {
     return io::load_model(r["model"]).tensors.at("conv1.weight").values();
   };
   EXPECT_NE(weights("0", "1"), weights("0.1", "1"));
-  EXPECT_EQ(weights("0", "1"), weights("0.1", "1000")) << "there are fewer steps";
+  EXPECT_EQ(weights("0", "1"), weights("0.1", "3")) << "there are two steps";
+  t.prune("long", {"--data", "synthetic:8x4", "--batch", "16", "--sparse", "bn", "--sparse-epochs", "3", "--finetune", "none"});
+  const std::string metrics = read_file(t / "long/metrics.jsonl");
+  EXPECT_EQ(std::count(metrics.begin(), metrics.end(), '\n'), 6);
 }
 
 TEST(CudaPrune, OnADeviceTheModelIsThatOfTheCpu) {
@@ -112,9 +116,14 @@ TEST(ToolsPrune, RefusalsSayWhy) {
   refuse({"--finetune", "none", "--plan", t.write("p.txt", "vitrine plan 1\nconv1.weight 9: 0\n")},
          "conv1.weight has 8 rows, the plan says 9");
   refuse({"--finetune", "mse", "--data", "synthetic:3x4", "--prune-embedding"}, "not with --prune-embedding");
+  for (std::vector<std::string> several : {std::vector<std::string>{"--steps", "2"}, {"--sparse", "bn"}}) {
+    several.insert(several.end(), {"--data", "synthetic:3x4", "--resume"});
+    refuse(several, "--resume: only where one fine-tuning follows one pruning");
+  }
   EXPECT_FALSE(std::filesystem::exists(out + "/model.safetensors"));
   EXPECT_EQ(vitrine({"prune", t.file, "--ratio", "1.5"}).code, 2);
   ASSERT_EQ(vitrine({"quantize", t.file, "--finetune", "none", "--data", "synthetic:8x4", "--out", t / "q"}).code, 0);
+  expect_failure({"prune", t / "q/model.safetensors", "--finetune", "none", "--out", out}, "is quantized: prune first, then quantize");
   ASSERT_EQ(vitrine({"pack", t / "q/model.safetensors", t / "packed.safetensors"}).code, 0);
   expect_failure({"prune", t / "packed.safetensors", "--finetune", "none", "--out", out}, "is packed: prune the float network");
 }

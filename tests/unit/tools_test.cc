@@ -67,6 +67,7 @@ TEST(Tools, BadInputIsOneClearLineAndExitCodeOne) {
   expect_failure({"eval", "mobilefacenet", "lfw"}, "name its list with --pairs");
   expect_failure({"eval", "mobilefacenet", "lfw", "--pairs", "tests/golden/eval/pairs.txt"}, "expected --data");
   expect_failure({"quantize", "mobilefacenet", "--data", "/no/such/folder"}, "/no/such/folder: ");
+  expect_failure({"train", "--data", "synthetic:3x4", "--side", "50", "--out", scratch / "r"}, "--side 50: a divisor of 112");
   expect_failure({"quantize", "mobilefacenet", "--data", "synthetic:3y4"}, "expected synthetic:<identities>x<images>");
   expect_failure({"quantize", "mobilefacenet", "--data", "synthetic:3x4", "--finetune", "ekd+x", "--out", scratch / "r"}, "'ekd+x'");
   expect_failure({"align", "--images", scratch.path, "--landmarks", scratch.write("l.txt", "a.jpg 1 2 3\n"), "--out", scratch / "o"},
