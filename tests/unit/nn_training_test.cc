@@ -51,23 +51,29 @@ TEST(NnAdamW, ClippingScalesTheGradient) {
 
 template <class Optimiser>
 void expect_resumes() {
-  auto gradients = [](int step) { return Tensors{list({std::sin(step), 1, -2}), step % 2 ? Tensor{} : list({0.5})}; };
-  auto start = [] { return TensorMap{{"a", list({1, 2, 3})}, {"b", list({4})}}; };
+  auto gradients = [](int step) {  // c has none before the state is loaded
+    return Tensors{list({std::sin(step), 1, -2}), step % 2 ? Tensor{} : list({0.5}), step < 4 ? Tensor{} : list({0.25})};
+  };
+  auto start = [] { return TensorMap{{"a", list({1, 2, 3})}, {"b", list({4})}, {"c", list({5})}}; };
+  const std::vector<std::string> names{"a", "b", "c"};
   TensorMap whole = start(), half = start();
-  Optimiser through(whole, {"a", "b"}, {}), first(half, {"a", "b"}, {});
+  Optimiser through(whole, names, {}), first(half, names, {});
   for (int i = 0; i < 6; ++i) through.step(gradients(i));
   for (int i = 0; i < 3; ++i) first.step(gradients(i));
-  TensorMap saved = first.state(), rest = {{"a", half["a"].clone()}, {"b", half["b"].clone()}};
+  TensorMap saved = first.state(), rest = {{"a", half["a"].clone()}, {"b", half["b"].clone()}, {"c", half["c"].clone()}};
   first.step(gradients(3));  // the state is a copy
-  Optimiser second(rest, {"a", "b"}, {});
+  Optimiser second(rest, names, {});
   second.load_state(saved);
   for (int i = 3; i < 6; ++i) second.step(gradients(i));
   EXPECT_EQ(rest["a"].values(), whole["a"].values());
   EXPECT_EQ(rest["b"].values(), whole["b"].values());
+  EXPECT_EQ(rest["c"].values(), whole["c"].values());
 
   TensorMap other{{"c", list({1, 2, 3})}}, narrow{{"a", list({1, 2})}, {"b", list({1})}};
   EXPECT_THROW(Optimiser(other, {"c"}, {}).load_state(saved), Error) << "another network's";
   EXPECT_THROW(Optimiser(narrow, {"a", "b"}, {}).load_state(saved), Error) << "another shape";
+  for (auto& [name, tensor] : rest) tensor = tensor.to(Dtype::f32);
+  EXPECT_THROW(Optimiser(rest, names, {}).load_state(saved), Error) << "another dtype";
 }
 TEST(NnOptimiserState, AResumedSgdGoesOnWithTheSameBits) { expect_resumes<Sgd>(); }
 TEST(NnOptimiserState, AResumedAdamWGoesOnWithTheSameBits) { expect_resumes<AdamW>(); }

@@ -1,7 +1,11 @@
 // The command line as scripts use it: exit codes, one clear line for bad input, JSON, run records, equal files from equal runs.
 #include <gtest/gtest.h>
+#include <sys/wait.h>
+
+#include <cstdlib>
 
 #include "data/codec.h"
+#include "data/synthetic.h"
 #include "nn/io/model_file.h"
 #include "nn/io/onnx.h"
 #include "nn/io/onnx.pb.h"
@@ -36,6 +40,8 @@ TEST(Data, PeopleOfAPairListCanBeLeftOut) {
   for (int64_t i = 0; i < 4; ++i) EXPECT_EQ(opened.set().name(i).find("/A"), std::string::npos) << opened.set().name(i);
   EXPECT_EQ(OpenedSet(faces.path, 0.5, 0, list).set().size(), 2) << "a fraction of those who are left";
   EXPECT_THROW(OpenedSet(faces.path, 1, 0, others), Error);
+  const std::string all = faces.write("all.txt", "2 1\nA 1 2\nA 3 B 1\nC 1 2\nB 3 C 1\n");
+  EXPECT_NE(data::error_of([&] { OpenedSet(faces.path, 1, 0, all); }).find("names everybody"), std::string::npos);
 }
 
 TEST(Tools, WrongUsageIsExitCodeTwo) {
@@ -69,6 +75,8 @@ TEST(Tools, BadInputIsOneClearLineAndExitCodeOne) {
   expect_failure({"quantize", "mobilefacenet", "--data", "/no/such/folder"}, "/no/such/folder: ");
   expect_failure({"train", "--data", "synthetic:3x4", "--side", "50", "--out", scratch / "r"}, "--side 50: a divisor of 112");
   expect_failure({"quantize", "mobilefacenet", "--data", "synthetic:3y4"}, "expected synthetic:<identities>x<images>");
+  const std::string tested = cat("synthetic:", data::kHeldOut + 1, "x1");  // the last is a person of the built-in lists
+  expect_failure({"quantize", "mobilefacenet", "--data", tested}, cat("at most ", data::kHeldOut, " identities"));
   expect_failure({"quantize", "mobilefacenet", "--data", "synthetic:3x4", "--finetune", "ekd+x", "--out", scratch / "r"}, "'ekd+x'");
   expect_failure({"align", "--images", scratch.path, "--landmarks", scratch.write("l.txt", "a.jpg 1 2 3\n"), "--out", scratch / "o"},
                  "l.txt:1: ");
@@ -178,6 +186,11 @@ TEST(Tools, ARunThatCannotBeginTakesNothingAway) {
   expect_failure(train(run, {"--batch", "8", "--warmup", "100000"}), "warm");
   EXPECT_EQ(read_file(run + "/run.json"), record);
   EXPECT_EQ(read_file(run + "/metrics.jsonl"), metrics);
+  // A run that ends in its middle leaves no record of the run before.
+  expect_failure(train(run, {"--batch", "8", "--lr", "1e30", "--clip", "0"}), "training diverged");
+  EXPECT_FALSE(std::filesystem::exists(run + "/run.json"));
+  std::filesystem::remove_all(run);
+  ASSERT_EQ(vitrine(train(run, {"--batch", "8"})).code, 0);
   expect_failure(train(s / "new", {"--batch", "9999"}), "no full batch");
   EXPECT_FALSE(std::filesystem::exists(s / "new"));
 
@@ -185,6 +198,11 @@ TEST(Tools, ARunThatCannotBeginTakesNothingAway) {
   std::filesystem::remove(run + "/run.json");
   expect_failure(train(run, {"--batch", "8"}), "checkpoint.safetensors: of a run that is not finished: go on with --resume");
   EXPECT_EQ(vitrine(train(run, {"--batch", "8", "--resume"})).code, 0);
+  for (auto [lines, what] :
+       {std::pair("{}\n", "metrics.jsonl: 1 lines, the checkpoint is of step "), {"{}\nx\n", "metrics.jsonl:2: not JSON"}}) {
+    s.write("run/metrics.jsonl", lines);
+    expect_failure(train(run, {"--batch", "8", "--resume"}), what);
+  }
   std::filesystem::remove(run + "/checkpoint.safetensors");
   expect_failure(train(run, {"--batch", "8", "--resume"}), "checkpoint.safetensors: missing, and the run is finished");
   EXPECT_EQ(vitrine(train(s / "fresh", {"--batch", "8", "--resume"})).code, 0);
@@ -202,6 +220,7 @@ TEST(Tools, LinksStayLinksAndPipesAreWrittenTo) {
   EXPECT_EQ(Json::parse(read_file(s / "target.json"))["model"], "mobilefacenet");
   expect_failure({"info", "mobilefacenet", "--json", "/dev/full"}, "/dev/full: cannot be written: No space left on device");
   EXPECT_TRUE(std::filesystem::is_character_file("/dev/full"));
+  EXPECT_EQ(WEXITSTATUS(std::system("build/vitrine info mobilefacenet >/dev/full 2>/dev/null")), 1) << "a result that nobody got";
 }
 
 TEST(Tools, InfoAsJsonHasTheNumbersOfTheContract) {
@@ -232,6 +251,7 @@ TEST(Tools, EqualRunsGiveIdenticalModelFiles) {
     EXPECT_EQ(record["machine"]["threads"], std::stoi(threads));
     EXPECT_EQ(record["inputs"]["batches"]["sha256"], sha256_file(list));
     EXPECT_EQ(record["outputs"]["model.safetensors"], sha256_file(run + "/model.safetensors"));
+    EXPECT_EQ(record["outputs"]["metrics.jsonl"], sha256_file(run + "/metrics.jsonl"));
     digests.push_back(record["outputs"]["model.safetensors"]);
   }
   EXPECT_EQ(digests[0], digests[1]);
