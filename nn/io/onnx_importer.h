@@ -255,7 +255,8 @@ class Importer {
 
   // --- one function per operator: onnx_import.cc ----------------------------------------------------------------------------------
   void conv(), batch_norm(), prelu(), add(), sub(), mul(), div(), gemm(), matmul(), flatten_node(), reshape(), transpose_node(),
-      global_average_pool(), average(int64_t keep), relu(), sigmoid(), identity(), constant_node(), concat(), split(), slice_node(), max_pool(), reduce_mean();
+      global_average_pool(), average(int64_t keep), relu(), sigmoid(), identity(), constant_node(), concat(), split(), slice_node(),
+      max_pool(), reduce_mean();
   static double shortest(float v);
   void binary(const char* op);
   static std::vector<int64_t> resolved(std::vector<int64_t> to, const std::vector<int64_t>& from);

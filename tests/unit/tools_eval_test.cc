@@ -226,7 +226,6 @@ TEST(ToolsEval, IjbResumesFromFinishedShardsOfTheSameRunOnly) {
   s.failure({"ijbc", "--data", s.set, "--out", run, "--resume", "--skip-unreadable"}, "of a run with config/skip_unreadable false");
   s.failure({"ijbc", "--data", s.set, "--out", run, "--resume", "--detector-score", "off"}, "of a run with config/pooling");
   EXPECT_EQ(read_file(run + "/run.json"), record) << "a run that is refused takes nothing away";
-  s.failure({"ijbc", "--data", s.set, "--resume"}, "--resume goes with --out");
 }
 
 TEST(ToolsEval, UnreadableImagesAreErrorsUnlessSkippingIsAskedFor) {

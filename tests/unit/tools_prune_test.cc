@@ -117,8 +117,10 @@ TEST(ToolsPrune, RefusalsSayWhy) {
          "conv1.weight has 8 rows, the plan says 9");
   refuse({"--finetune", "mse", "--data", "synthetic:3x4", "--prune-embedding"}, "not with --prune-embedding");
   for (std::vector<std::string> several : {std::vector<std::string>{"--steps", "2"}, {"--sparse", "bn"}}) {
-    several.insert(several.end(), {"--data", "synthetic:3x4", "--resume"});
-    refuse(several, "--resume: only where one fine-tuning follows one pruning");
+    several.insert(several.begin(), {"prune", t.file, "--out", out, "--data", "synthetic:3x4", "--resume"});
+    const Outcome o = vitrine(several);
+    EXPECT_EQ(o.code, 2);
+    EXPECT_NE(o.err.find("--resume: only where one fine-tuning follows one pruning"), std::string::npos) << o.err;
   }
   EXPECT_FALSE(std::filesystem::exists(out + "/model.safetensors"));
   EXPECT_EQ(vitrine({"prune", t.file, "--ratio", "1.5"}).code, 2);
