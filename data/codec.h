@@ -1,6 +1,7 @@
 // JPEG and PNG, in memory and on disk. Pixels come out as 8-bit RGB, whatever the file holds.
 // JPEG: libjpeg-turbo with the accurate integer IDCT and fancy upsampling, the bits that OpenCV 4.6 produces. Gray is
-//   replicated; images are turned upright by the orientation in EXIF (exif.h). CMYK, arithmetic coding and every file that libjpeg warns about are refused.
+//   replicated; images are turned upright by the orientation in EXIF (exif.h). CMYK, arithmetic coding and every file that libjpeg warns
+//   about are refused.
 // PNG: palette and low depths are expanded, 16 bits keep their high byte, alpha is dropped (not composited), gamma is ignored.
 // Every function throws Error with one line "NAME: what is wrong". Sides over kMaxSide (so at most 2^28 pixels), or more pixels than
 // the file's bytes can possibly encode, are refused before anything is allocated: a damaged or hostile file costs little.
