@@ -34,8 +34,10 @@ namespace vitrine::cuda {
 inline constexpr int kBlock = 256;  // threads of a block, in every kernel that does not say otherwise
 #ifdef VITRINE_CUDA_SIM
 inline constexpr int64_t kMostBlocks = 4;  // of grid-stride loops: enough for every block to go round more than once
+inline constexpr int64_t kMostRows = 4;    // the same where a block takes rows
 #else
 inline constexpr int64_t kMostBlocks = 4096;
+inline constexpr int64_t kMostRows = 65535;
 #endif
 
 template <class T>
@@ -123,7 +125,7 @@ __global__ void each_block_kernel(int64_t n, F f) {
 }
 template <class F>
 void each_block(int64_t n, F f) {
-  if (n > 0) LAUNCH((each_block_kernel<F>), static_cast<unsigned>(std::min<int64_t>(n, 65535)), kBlock, n, f);
+  if (n > 0) LAUNCH((each_block_kernel<F>), static_cast<unsigned>(std::min(n, kMostRows)), kBlock, n, f);
 }
 
 // Notes a fault if an index is out of range; returns one that is in range.

@@ -33,7 +33,7 @@ namespace {
 
 // ---- memory: one arena, closed but for the time of a kernel or a copy; guard bytes round every buffer --------------------------------
 
-constexpr int64_t kArena = int64_t{1} << 36, kAlign = 256, kGuard = 256;
+constexpr int64_t kArena = int64_t{1} << 36, kAlign = 256, kGuard = 256, kLarge = 64 << 10;
 constexpr unsigned char kMark = 0xFF;  // as a float, NaN: what nobody wrote does not look like a number
 
 struct Memory {
@@ -79,6 +79,7 @@ void mark(char* block, int64_t size, int64_t bytes) {
 }
 void unmark(char* buffer, int64_t bytes) {
   memory().live.erase(buffer);
+  if (bytes >= kLarge) madvise(buffer - kGuard, with_guards(bytes), MADV_DONTNEED);  // opening and closing costs time for every page
   ASAN_POISON_MEMORY_REGION(buffer, bytes);
 }
 
@@ -198,23 +199,20 @@ void start(Fiber& f, int rank, dim3 size) {
   makecontext(&f.context, fiber_main, 0);
 }
 
-// Lets those go on whose meeting is complete. A lane of the mask that has returned, or that meets with another mask, never comes.
-bool settle_meetings() {
+// Lets those of a warp go on whose meeting is complete. A lane of the mask that has returned, or that meets with another mask, never comes.
+bool settle_meetings(int first, int lanes) {
   Block& b = block();
   bool moved = false;
-  for (int first = 0; first < b.threads; first += kWarp) {
-    const int lanes = std::min(kWarp, b.threads - first);
-    for (int i = 0; i < lanes; ++i) {
-      Fiber& f = b.fibers[first + i];
-      if (f.state != Fiber::at_meeting) continue;
-      bool complete = true;
-      for (int k = 0; k < lanes; ++k)
-        if (f.mask >> k & 1) complete &= b.fibers[first + k].state == Fiber::at_meeting && b.fibers[first + k].mask == f.mask;
-      if (!complete) continue;
-      for (int k = 0; k < lanes; ++k)
-        if (f.mask >> k & 1) b.fibers[first + k].state = Fiber::ready;
-      moved = true;
-    }
+  for (int i = 0; i < lanes; ++i) {
+    Fiber& f = b.fibers[first + i];
+    if (f.state != Fiber::at_meeting) continue;
+    bool complete = true;
+    for (int k = 0; k < lanes; ++k)
+      if (f.mask >> k & 1) complete &= b.fibers[first + k].state == Fiber::at_meeting && b.fibers[first + k].mask == f.mask;
+    if (!complete) continue;
+    for (int k = 0; k < lanes; ++k)
+      if (f.mask >> k & 1) b.fibers[first + k].state = Fiber::ready;
+    moved = true;
   }
   return moved;
 }
@@ -233,20 +231,33 @@ void settle_barrier() {
   for (int i = 0; i < b.threads; ++i) b.fibers[i].state = Fiber::ready;
 }
 
-// Every thread runs until it waits; then those whose wait is over run on. Rounds go up and down in turn, so that code that forgot a
-// barrier does not find a helpful order.
-void run_block() {
+// A warp runs until it waits for the block, through all meetings of its lanes: as far ahead of the others as barriers let it. Returns how
+// many of its threads are done since.
+int run_warp(int first, bool down) {
   Block& b = block();
+  const int lanes = std::min(kWarp, b.threads - first);
   int done = 0;
-  for (bool down = false; done < b.threads; down = !down) {
-    for (int i = 0; i < b.threads; ++i) {
-      Fiber& f = b.fibers[down ? b.threads - 1 - i : i];
+  do {
+    for (int i = 0; i < lanes; ++i) {
+      Fiber& f = b.fibers[first + (down ? lanes - 1 - i : i)];
       if (f.state != Fiber::ready) continue;
       to_fiber(f);
       CHECK(b.failure.empty(), b.kernel, ": ", b.failure);
       done += f.state == Fiber::done;
     }
-    if (done < b.threads && !settle_meetings()) settle_barrier();
+    down = !down;
+  } while (settle_meetings(first, lanes));
+  return done;
+}
+
+// Rounds go up and down in turn, so that code that forgot a barrier does not find a helpful order.
+void run_block() {
+  Block& b = block();
+  const int warps = (b.threads + kWarp - 1) / kWarp;
+  int done = 0;
+  for (bool down = false; done < b.threads; down = !down) {
+    for (int i = 0; i < warps; ++i) done += run_warp((down ? warps - 1 - i : i) * kWarp, down);
+    if (done < b.threads) settle_barrier();
   }
 }
 

@@ -80,7 +80,7 @@ void fake_quant_weight(const Call& c) {
   if (n == 0) return;
   constexpr int64_t kLong = 4096;
   if (a.mse || n >= kLong) return quantize_by_blocks(rows, n, ptr<T>(c.in[0]), ptr<T>(c.out[0]), a.bits, a.mse != 0);
-  const auto blocks = static_cast<unsigned>(std::min<int64_t>((rows * 32 + cuda::kBlock - 1) / cuda::kBlock, 65535));
+  const auto blocks = static_cast<unsigned>(std::min((rows * 32 + cuda::kBlock - 1) / cuda::kBlock, cuda::kMostRows));
   LAUNCH((weight_kernel<T>), blocks, cuda::kBlock, rows, n, ptr<T>(c.in[0]), ptr<T>(c.out[0]), a.bits);
 }
 

@@ -46,6 +46,24 @@ TEST(Sim, SharedMemoryIsSeenByAllBehindABarrierAndNotBefore) {
   EXPECT_TRUE(stale) << "a missing barrier went unnoticed";
 }
 
+// Each warp writes what the others have yet to read.
+__global__ void overtaking_kernel(int64_t* y) {
+  __shared__ int64_t warps[2];
+  for (int64_t round = 0; round < 2; ++round) {
+    __syncwarp();  // of its own lanes alone
+    warps[threadIdx.x / 32] = round;
+    __syncthreads();
+    y[threadIdx.x] += warps[0] + warps[1];
+  }
+}
+TEST(Sim, AWarpIsNotHeldBackByAnotherButByBarriers) {
+  Tensor y = list(64);
+  LAUNCH(overtaking_kernel, 1, 64, ptr<int64_t>(y));
+  bool overtaken = false;
+  for (const int64_t v : y.values<int64_t>()) overtaken |= v != 2;
+  EXPECT_TRUE(overtaken) << "a missing barrier went unnoticed";
+}
+
 __global__ void neighbours_kernel(int64_t* y) {
   __shared__ int64_t mine[64];
   mine[threadIdx.x] = threadIdx.x;
@@ -124,7 +142,8 @@ TEST(Sim, ADivisorDividesEveryNumberBelowTwoToThe31) {
 }
 
 TEST(Sim, FillingReachesEveryElementAndNoneBehind) {
-  for (int64_t n : {int64_t{1}, int64_t{kBlock}, int64_t{kBlock * kInFlight}, int64_t{kBlock * kInFlight * kMostBlocks * 2 + 77}}) {
+  for (int64_t n : {int64_t{1}, int64_t{kBlock}, int64_t{kBlock * kInFlight - 1}, int64_t{kBlock * kInFlight},
+                    int64_t{kBlock * kInFlight * kMostBlocks * 2 + 77}}) {
     Tensor y = list(n);
     fill(ptr<int64_t>(y), n, [=] __device__(int64_t i) { return 3 * i + 1; });
     const auto v = y.values<int64_t>();
