@@ -153,7 +153,10 @@ void copy_ahead(void* device, const void* host, int64_t bytes) {
   a.staging.to_device(static_cast<char*>(device), static_cast<const char*>(host), bytes, a.stream);
   CUDA_CHECK(cudaEventRecord(a.copied, a.stream));
 }
-void await_copies() { CUDA_CHECK(cudaStreamWaitEvent(stream(), ahead().copied, 0)); }
+void await_copies() {
+  CHECK(!recording, "copies are awaited in work that is recorded");
+  CUDA_CHECK(cudaStreamWaitEvent(stream(), ahead().copied, 0));
+}
 
 class GraphReplay : public Replay {
  public:

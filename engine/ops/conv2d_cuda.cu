@@ -57,7 +57,7 @@ struct PatchesByPixel {
 // Where the output pixel lies that reads the input coordinate `from` through a tap; negative: none does.
 __device__ int reader(int from, int tap, int stride, int extent) {
   const int at = from - tap;
-  return at < 0 || at % stride || at / stride >= extent ? -1 : at / stride;
+  return at % stride || at / stride >= extent ? -1 : at / stride;
 }
 
 // g as seen by pixels of x through the taps (ky, kx, o).

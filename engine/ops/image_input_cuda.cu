@@ -20,14 +20,13 @@ void image_input_kernel(const Call& c) {
   cuda::each(c.out[0].numel(), [=] __device__(int64_t i) {
     const int64_t k = i % 3, x = i / 3 % width, line = i / 3 / width;
     const ImagePlace p = places[line / height];
-    const int64_t from_y = (p.height / shrink - height) / 2 + line % height;
-    const int64_t from_x = (p.width / shrink - width) / 2 + (p.mirrored ? width - 1 - x : x);
-    // The first and the last byte that are read; an image too small starts in front of itself.
+    const int64_t rest_y = p.height / shrink - height, rest_x = p.width / shrink - width;
+    const int64_t from_y = rest_y / 2 + line % height, from_x = rest_x / 2 + (p.mirrored ? width - 1 - x : x);
+    // The first and the last byte that are read; an image too small has none in front of another's.
     const int64_t first = p.first + (from_y * shrink * p.width + from_x * shrink) * 3;
     const int64_t last = first + ((shrink - 1) * p.width + shrink - 1) * 3 + 2;
-    const bool inside = from_y >= 0 && from_x >= 0 && first >= 0 && last < total;
-    checked(inside ? 0 : last, inside ? 1 : total, Fault::image, fault);
-    if (!inside) return;
+    const int64_t outermost = rest_y < 0 || rest_x < 0 ? -1 : first < 0 ? first : last;
+    if (checked(outermost, total, Fault::image, fault) != outermost) return;
     y[i] = (static_cast<float>(shrunken_byte(bytes + p.first, p.width, shrink, from_y, from_x, bgr ? 2 - k : k)) - mean) / std;
   });
 }

@@ -34,7 +34,6 @@ void widen(int64_t n, Value value, T* at) {
     T low = at[0], high = at[1];
     for (int64_t b = threadIdx.x; b < blocks; b += kBlock) low = Least()(low, partial[2 * b]), high = Most()(high, partial[2 * b + 1]);
     low = cuda::block_reduce(low, Least()), high = cuda::block_reduce(high, Most());
-    __syncthreads();  // all have read `at`
     if (threadIdx.x == 0) at[0] = low, at[1] = high;
   });
 }
