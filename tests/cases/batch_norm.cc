@@ -31,6 +31,11 @@ AddCase prelu_4d({"prelu", "images",
                     return {m.away_from_zero({2, 3, 2, 5}), m.uniform({5})};
                   },
                   [](In x) -> Tensors { return {prelu(x[0], x[1])}; }});
+AddCase prelu_empty({"prelu", "empty batch",
+                     [](Maker& m) -> Tensors {
+                       return {m.uniform({0, 5}), m.uniform({5})};
+                     },
+                     [](In x) -> Tensors { return {prelu(x[0], x[1])}; }});
 AddCase prelu_chunks({"prelu_grad", "many chunks",
                       [](Maker& m) -> Tensors {
                         return {m.away_from_zero({3, 60, 60, 24}), m.uniform({24}), m.uniform({3, 60, 60, 24})};

@@ -81,6 +81,7 @@ QConv2dAttrs attrs(Conv2dAttrs conv, int64_t x_bits, int64_t out_bits, int64_t s
 AddLayer whole("w8a8, every step", {{2, 7, 5, 19}, {21, 3, 3, 19}, 8, attrs(Conv2dAttrs(1, 1), 8, 8, 1, 8, 1, 8)});
 AddLayer stem("w6a6, three channels, stride 2", {{1, 9, 11, 3}, {16, 3, 3, 3}, 6, attrs(Conv2dAttrs(2, 1), 8, 6, 1)});
 AddLayer depthwise("w4a4, depthwise", {{2, 6, 7, 24}, {24, 3, 3, 1}, 4, attrs(Conv2dAttrs(1, 1, 24), 4, 4, 1)});
+AddLayer wide_depthwise("w8a8, depthwise", {{2, 6, 7, 24}, {24, 3, 3, 1}, 8, attrs(Conv2dAttrs(1, 1, 24), 8, 8, 1)});
 AddLayer groups("w5a7, groups", {{1, 5, 5, 12}, {8, 3, 3, 6}, 5, attrs(Conv2dAttrs(1, 1, 2), 7, 7)});
 AddLayer residual("w6a6, residual, second", {{1, 5, 6, 16}, {16, 1, 1, 16}, 6, attrs(Conv2dAttrs(1, 0), 6, 6, 0, 6, 0, 6)});
 AddLayer floats("w7a3, floats out", {{2, 4, 4, 9}, {10, 3, 3, 9}, 7, attrs(Conv2dAttrs(1, 0), 3, 0, 0, 5)});

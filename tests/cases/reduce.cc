@@ -53,6 +53,14 @@ AddCase min_max({"min", "and max",
                    return {min(x[0], {0, 1}), max(x[0]), max(x[0], {2})};
                  },
                  16, false, true});
+AddCase one_sign({"min", "and max, of one sign",
+                  [](Maker& m) -> Tensors {
+                    return {m.uniform({3, 50}, 0.5, 1.5)};
+                  },
+                  [](In x) -> Tensors {
+                    return {min(x[0], {1}), max(mul_scalar(x[0], -1))};
+                  },
+                  16, false, true});
 AddCase expand_case({"expand", "two axes",
                      [](Maker& m) -> Tensors {
                        return {m.uniform({3, 1})};

@@ -21,11 +21,12 @@ Tensors pooled(const Tensors& x, int64_t keep_norm, int64_t detector) {
 AddCase as_they_are({"pool_faces", "as they are", faces, [](const Tensors& x) { return pooled(x, 1, 0); }, 16, false});
 AddCase of_unit_length({"pool_faces", "unit length, times the score", faces, [](const Tensors& x) { return pooled(x, 0, 1); }, 16, false});
 
-// More pairs than the lanes of a launch take at once, of rows whose length is no multiple of the chains; every third has a label.
+// More pairs than the lanes of a launch take at once, of rows whose length is no multiple of the chains; every third number has
+// a label.
 AddCase dots({"pair_dots", "many pairs",
               [](Maker& m) {
                 const Tensor pairs = m.indices({700, 2}, 9).to(Dtype::i32);
-                for (int i = 1; i < 1400; i += 6) pairs.data<int32_t>()[i] |= ~kRowBits;
+                for (int i = 1; i < 1400; i += 3) pairs.data<int32_t>()[i] |= ~kRowBits;
                 return Tensors{m.uniform({9, 53}).to(Dtype::f64), pairs};
               },
               [](const Tensors& x) { return Tensors{pair_dots(x[0], x[1])}; }, 64, false});

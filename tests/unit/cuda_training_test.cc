@@ -1,6 +1,8 @@
 // A whole network on the device: forward with the bits of the cpu, teacher, student and EKD in training steps, embeddings by the tool.
 #include <gtest/gtest.h>
 
+#include <cmath>
+
 #include "data/dataset.h"
 #include "engine/core/rng.h"
 #include "engine/graph/fuse.h"
@@ -235,7 +237,32 @@ TEST(CudaReplay, AStepThatReadsOnTheHostIsNotReplayed) {
   VITRINE_NEEDS_CUDA;
   tools::Recipe recipe;
   recipe.penalty = [](Tensors& g) { g[0].values(); };
+  testing::internal::CaptureStderr();
   expect_replays(recipe, std::vector<bool>(10, false));
+  const std::string said = testing::internal::GetCapturedStderr(), why = "training steps are not replayed: ";
+  int64_t times = 0;
+  for (size_t at = 0; (at = said.find(why, at)) != std::string::npos; ++at) ++times;
+  EXPECT_EQ(times, 2) << "once for each of the two graphs: " << said;
+}
+
+TEST(CudaReplay, AStateLoadedInBetweenIsTheOneThatStepsMove) {
+  VITRINE_NEEDS_CUDA;
+  const auto steps = [](bool replay) {
+    Model m = to(smallest(), Device::cuda);
+    const Graph graph = with_batch_statistics(m.graph);
+    nn::Sgd optimiser(m.tensors, nn::trainable(m), {});
+    tools::TrainingStep step(m.tensors, nullptr, optimiser, {}, replay);
+    const Tensor x = Tensor::full({2, 8, 8, 3}, 0.5).to(Device::cuda), g = Tensor::full({2, 6}, 0.1).to(Device::cuda);
+    for (int i = 0; i < 5; ++i) {
+      if (i == 3) optimiser.load_state(optimiser.state());
+      step.forward(graph, x), step.backward(g);
+      EXPECT_EQ(step.replays(), replay && (i == 1 || i == 2)) << i;
+    }
+    TensorMap all = optimiser.state();
+    for (auto& [name, t] : m.tensors) all[name] = t;
+    return all;
+  };
+  expect_same(steps(true), steps(false));
 }
 
 // ---- optimisers ------------------------------------------------------------------------------------------------------------------------
@@ -321,6 +348,46 @@ TEST(CudaIjb, PoolingAndScoresHaveTheBitsOfTheCpu) {
     EXPECT_EQ(tools::template_scores(sums, b.pairs.all, Device::cuda), eval::template_scores(sums, b.pairs.all));
     const auto on_device = tools::evaluate_ijb(&device, b, o, "", 1), on_host = tools::evaluate_ijb(&host, b, o, "", 1);
     EXPECT_EQ(tools::to_json(on_device), tools::to_json(on_host));
+  }
+}
+
+// Faces that cannot be read, and a medium whose number is 0.
+TEST(CudaIjb, PoolsWhatTheCpuPools) {
+  VITRINE_NEEDS_CUDA;
+  OwnKernels own;
+  struct Torn : data::Dataset {
+    std::shared_ptr<const data::Dataset> whole;
+    int64_t size() const override { return whole->size(); }
+    int64_t label(int64_t i) const override { return whole->label(i); }
+    data::Image image(int64_t i) const override {
+      CHECK(i % 5 != 0, "torn");
+      return whole->image(i);
+    }
+    std::string name(int64_t i) const override { return whole->name(i); }
+  };
+  tools::IjbBenchmark b = tools::synthetic_ijb_benchmark(5, 4);
+  const auto torn = std::make_shared<Torn>();
+  torn->whole = b.images, b.images = torn;
+  for (size_t i = 0; i < b.faces.faces.size(); ++i) b.faces.faces[i].media_id = static_cast<int>(i % 2);
+  eval::index_faces(b.faces);
+  tools::IjbOptions o;
+  o.unreadable = data::Unreadable::kSkip;
+  const Model host = smallest(), device = to(host, Device::cuda);
+  const auto got = tools::pool_by_model(device, b, o, ""), want = tools::pool_by_model(host, b, o, "");
+  EXPECT_EQ(got.sums.rows, want.sums.rows);
+  EXPECT_EQ(got.skipped, want.skipped);
+  EXPECT_GT(got.skipped, 0);
+}
+
+TEST(CudaIjb, AnEmbeddingThatIsNotFiniteIsAnError) {
+  VITRINE_NEEDS_CUDA;
+  Model broken = clone(smallest());
+  for (auto& [name, t] : broken.tensors) t.data<float>()[0] = NAN;
+  try {
+    tools::pool_by_model(to(broken, Device::cuda), tools::synthetic_ijb_benchmark(5, 4), {}, "");
+    ADD_FAILURE() << "no error";
+  } catch (const Error& e) {
+    EXPECT_NE(std::string(e.what()).find("an embedding has a value that is not finite"), std::string::npos) << e.what();
   }
 }
 
