@@ -2,6 +2,7 @@
 #include <gtest/gtest.h>
 
 #include "engine/cuda/block.cuh"
+#include "engine/ops/conv2d_cuda.cuh"
 #include "tests/cuda.h"
 
 namespace vitrine::cuda {
@@ -149,6 +150,38 @@ TEST(Sim, FillingReachesEveryElementAndNoneBehind) {
     const auto v = y.values<int64_t>();
     for (int64_t i = 0; i < n; ++i) ASSERT_EQ(v[i], 3 * i + 1) << i << " of " << n;
   }
+}
+
+// What surrounds cuBLAS's product in a 1x1 convolution with strides, and so is not reached by an operator here.
+TEST(Sim, PixelsThatAConvolutionWithStridesTakesAreGatheredAndPutBack) {
+  const ConvProblem s{.direction = Direction::forward,
+                      .n = 2,
+                      .h = 6,
+                      .w = 9,
+                      .c = 3,
+                      .o = 4,
+                      .kh = 1,
+                      .kw = 1,
+                      .oh = 3,
+                      .ow = 3,
+                      .stride_h = 2,
+                      .stride_w = 3,
+                      .dilation_h = 1,
+                      .dilation_w = 1,
+                      .groups = 1};
+  std::vector<float> v(2 * 6 * 9 * 3), taken, back(v.size());
+  for (size_t i = 0; i < v.size(); ++i) v[i] = static_cast<float>(i + 1);
+  for (int line = 0; line < s.n * s.oh; ++line)
+    for (int x = 0; x < s.ow; ++x)
+      for (int k = 0; k < s.c; ++k) {
+        const int at = ((line / s.oh * s.h + line % s.oh * s.stride_h) * s.w + x * s.stride_w) * s.c + k;
+        taken.push_back(v[at]), back[at] = v[at];
+      }
+  const Tensor gathered = taken_pixels(s, Tensor::from({s.n, s.h, s.w, s.c}, v).to(Device::cuda));
+  EXPECT_EQ(gathered.values<float>(), taken);
+  const Tensor spread = scratch<float>({s.n, s.h, s.w, s.c});
+  spread_pixels(s, gathered, spread);
+  EXPECT_EQ(spread.values<float>(), back);
 }
 
 TEST(Sim, ALaunchThatNoDeviceTakesIsAnError) {
