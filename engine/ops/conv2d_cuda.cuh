@@ -46,7 +46,7 @@ inline void spread_pixels(const ConvProblem& s, const Tensor& taken, const Tenso
     const uint32_t at = static_cast<uint32_t>(i), pixel = by_c.quotient(at), line = by_w.quotient(pixel);
     const uint32_t y = by_h.remainder(line), x_ = by_w.remainder(pixel);
     const int64_t oy = down.quotient(y), ox = across.quotient(x_);
-    const bool taken = down.remainder(y) == 0 && across.remainder(x_) == 0 && oy < s.oh && ox < s.ow;
+    const bool taken = down.remainder(y) == 0 && across.remainder(x_) == 0;
     return taken ? from[((by_h.quotient(line) * int64_t{s.oh} + oy) * s.ow + ox) * s.c + by_c.remainder(at)] : 0.0f;
   });
 }
