@@ -142,6 +142,12 @@ TEST(EvalIjb, ADetectorScoreThatLeavesTheNumbersIsAnError) {
             "a.jpg: a value of its embedding times the detector's score 3e+38 is not finite, expected finite numbers");
 }
 
+TEST(EvalIjb, ATemplateWithoutFacesStaysZero) {
+  Templates t{.dim = 2, .rows = {0, 0, 3, 4}};
+  to_unit_length(t);
+  EXPECT_EQ(t.rows, (std::vector<double>{0, 0, 0.6, 0.8}));
+}
+
 TEST(EvalIjb, ScoresDoNotDependOnThreads) {
   Templates t{.dim = 37, .rows = {}};
   Philox rng(3);

@@ -241,6 +241,19 @@ TEST(EvalPairs, ContiguousFoldsAreKFold) {  // golden check 13
   EXPECT_EQ(contiguous_folds(3, 10), (std::vector<int>{0, 1, 2}));
 }
 
+TEST(EvalPairs, FoldsOfOneClassAreRefusedWhicheverItIs) {
+  for (const bool same : {true, false}) {
+    const PairList list = consecutive_pairs("x", std::vector<bool>(20, same));
+    try {
+      check_classes(list, "x.bin");
+      ADD_FAILURE() << "no error";
+    } catch (const Error& e) {
+      EXPECT_EQ(std::string(e.what()).find(same ? "x.bin: no different pair in fold 1, 2" : "x.bin: no same pair in fold 1, 2"), 0u)
+          << e.what();
+    }
+  }
+}
+
 TEST(EvalPairs, ConsecutivePairsOfABinFile) {
   PairList list = consecutive_pairs("lfw", {true, false});
   EXPECT_EQ(list.images, (std::vector<std::string>{"0", "1", "2", "3"}));

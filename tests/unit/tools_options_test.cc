@@ -130,6 +130,7 @@ TEST(ToolsOptions, OfAQuantizationChangeTheModelAndAreNotResumedAcross) {
                       {"--layer-bits", "conv1=w3a3"},
                       {"--keep-first-last", "float"},
                       {"--bits", "w6a6", "--keep-first-last", "8"},
+                      {"--bits", "w6a6", "--keep-first-last", "float"},
                       {"--bits", "w6a6"},
                       {"--observer", "ema"},
                       {"--observer", "mse"},
@@ -139,6 +140,7 @@ TEST(ToolsOptions, OfAQuantizationChangeTheModelAndAreNotResumedAcross) {
                       {"--bits", "w4a4", "--observer", "percentile", "--percentile", "70", "--ste", "clipped"},
                       {"--bits", "w4a4", "--observer", "percentile", "--percentile", "70"},
                       {"--freeze-after", "1"},
+                      {"--freeze-after", "3"},
                       {"--bn-reestimate"},
                       {"--bn-reestimate", "--calibration", "1"},
                       {"--dtype", "f64"},
@@ -162,6 +164,9 @@ TEST(ToolsOptions, OfAQuantizationChangeTheModelAndAreNotResumedAcross) {
                       {"--ekd-positives", "views"},
                       {"--ekd-positives", "teacher"},
                       {"--ekd-positives", "teacher", "--teacher-cosine", "1"}});
+  Model other = nn::make_model("iresnet18", 2, {.height = 28, .width = 28, .channels = 0.0625, .embedding = 16});
+  io::save_model(r.teacher, other);
+  expect_failure(r.command(what, {"--resume"}, "base"), "of a run with inputs/teacher");
 }
 
 TEST(ToolsOptions, OfAPruningChangeTheModelAndAreNotResumedAcross) {

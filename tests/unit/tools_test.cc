@@ -67,6 +67,7 @@ TEST(Tools, BadInputIsOneClearLineAndExitCodeOne) {
   expect_failure({"info", "iresnet18", "--device", "cpu", "--tuned"}, "--tuned: only with cuDNN on a cuda device");
   expect_failure({"info", "iresnet18", "--device", "cpu", "--precision", "bf16"}, "--precision bf16: only with");
   expect_failure({"convert", "mobilefacenet", scratch / "m.txt"}, "m.txt: expected a name that ends in");
+  expect_failure({"convert", "mobilefacenet", scratch / "m.safetensors", "--mean", "1e300"}, "mean='1e300'");
   expect_failure({"convert", "mobilefacenet", scratch / "m.safetensors", "--crop", "112x96"}, "the network takes 112x112");
   expect_failure({"embed", "mobilefacenet", junk, "--out", scratch / "e.npy"}, "junk.pth: ");
   expect_failure({"embed", "mobilefacenet", "--out", scratch / "e.npy"}, "expected either IMAGES or --tensor");
@@ -191,6 +192,11 @@ TEST(Tools, ARunThatCannotBeginTakesNothingAway) {
   EXPECT_FALSE(std::filesystem::exists(run + "/run.json"));
   std::filesystem::remove_all(run);
   ASSERT_EQ(vitrine(train(run, {"--batch", "8"})).code, 0);
+  std::filesystem::copy(run, s / "copy");
+  auto seldom = train(s / "copy", {"--batch", "8"});
+  *std::find(seldom.begin(), seldom.end(), "1") = "9999";
+  ASSERT_EQ(vitrine(seldom).code, 0);
+  EXPECT_FALSE(std::filesystem::exists(s / "copy/checkpoint.safetensors")) << "of an earlier run";
   expect_failure(train(s / "new", {"--batch", "9999"}), "no full batch");
   EXPECT_FALSE(std::filesystem::exists(s / "new"));
 
@@ -251,7 +257,7 @@ TEST(Tools, EqualRunsGiveIdenticalModelFiles) {
     EXPECT_EQ(record["machine"]["threads"], std::stoi(threads));
     EXPECT_EQ(record["inputs"]["batches"]["sha256"], sha256_file(list));
     EXPECT_EQ(record["outputs"]["model.safetensors"], sha256_file(run + "/model.safetensors"));
-    EXPECT_EQ(record["outputs"]["metrics.jsonl"], sha256_file(run + "/metrics.jsonl"));
+    EXPECT_EQ(record["outputs"].value("metrics.jsonl", ""), sha256_file(run + "/metrics.jsonl"));
     digests.push_back(record["outputs"]["model.safetensors"]);
   }
   EXPECT_EQ(digests[0], digests[1]);
@@ -282,6 +288,9 @@ TEST(Tools, EvalOfEmbeddingsMadeElsewhereEqualsEvalOfTheModel) {
   for (const char* key : {"pairs", "correct", "accuracy", "std", "folds", "thresholds"})
     EXPECT_EQ(direct["benchmarks"][0][key], reused["benchmarks"][0][key]) << key;
   EXPECT_EQ(direct["benchmarks"][0]["pairs"], 4);
+  for (const char* flip : {"--flip", "--no-flip"})
+    ASSERT_EQ(vitrine({"eval", "mobilefacenet", "lfw", "--data", faces.path, "--pairs", list, flip, "--out", out / flip}).code, 0);
+  EXPECT_NE(read_file(out / "--flip/pairs-lfw.tsv"), read_file(out / "--no-flip/pairs-lfw.tsv")) << "mirrored images are others";
   const std::string names = read_file(out / "names.txt"), first = names.substr(0, names.find('\n') + 1);
   out.write("names.txt", first + names.substr(0, names.rfind('\n', names.size() - 2) + 1));
   expect_failure(

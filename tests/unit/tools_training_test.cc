@@ -218,6 +218,24 @@ TEST(Training, TheHeadsStepIsPlainSgdWithDecay) {
   }
 }
 
+// From rest the first step of Nesterov's form is 1 + momentum times that without.
+TEST(Training, TheNetworksMomentumIsNesterovs) {
+  const auto moved = [](double momentum) {
+    Network n;
+    const auto before = n.model.tensors.at("conv1.weight").values();
+    Recipe recipe;
+    recipe.schedule.base = 0.01, recipe.momentum = momentum, recipe.weight_decay = 0, recipe.clip = 0;
+    recipe.objective.terms = "ce";
+    fit(
+        n.model, nullptr, n.set, [](int64_t) { return kEight; }, recipe);
+    auto after = n.model.tensors.at("conv1.weight").values();
+    for (size_t i = 0; i < after.size(); ++i) after[i] -= before[i];
+    return after;
+  };
+  const auto plain = moved(0), nesterov = moved(0.9);
+  for (size_t i = 0; i < plain.size(); ++i) EXPECT_NEAR(nesterov[i], 1.9 * plain[i], 1e-6 + 1e-4 * std::abs(plain[i]));
+}
+
 TEST(Training, ALossThatIsNoNumberEndsIt) {
   Network n;
   Recipe recipe;
