@@ -64,6 +64,7 @@ TEST(BinSet, OtherPicklesAreRefused) {
       {"](C\1aNe]\x88\x61\x86", "image 1: neither bytes nor an array of uint8"},
       {"](C\1aC\1be]N\x61\x86", "pair 0: a bool expected"},
       {"](C\1aC\1be](\x88\x88\x65\x86", "2 images and 2 pairs"},
+      {"](C\1aC\1bC\1ce]\x88\x61\x86", "3 images and 1 pairs"},
       {"]]\x86", "0 images and 0 pairs"},
       {"cos\nsystem\n", "byte 2: global 'os system' is not allowed"},
       {"cnumpy\nload\n", "global 'numpy load' is not allowed"},

@@ -6,6 +6,7 @@
 #include "nn/io/model_file.h"
 #include "nn/io/npy.h"
 #include "nn/io/safetensors.h"
+#include "tests/unit/data_testing.h"
 #include "tests/unit/io_testing.h"
 
 namespace vitrine {
@@ -132,6 +133,21 @@ TEST(Npy, RoundTrip) {
     io::write_npy(out.path, t);
     expect_same(io::read_npy(out.path), t, str(t.meta()));
     EXPECT_EQ(read_file(out.path).find('\n') % 64, 63u);
+  }
+}
+
+TEST(Npy, RowsAreReadOneByOneInEitherPrecision) {
+  const data::Scratch s;
+  for (Dtype dtype : {Dtype::f32, Dtype::f64}) {
+    io::write_npy(s / "rows.npy", Tensor::from({2, 3}, std::vector<double>{1, 2, 3, 4, 5, 6}).to(dtype));
+    io::NpyRows rows(s / "rows.npy");
+    std::vector<float> row(3);
+    rows.read(1, row.data());
+    EXPECT_EQ(row, (std::vector<float>{4, 5, 6}));
+    rows.read(0, row.data());
+    EXPECT_EQ(row, (std::vector<float>{1, 2, 3}));
+    std::filesystem::resize_file(s / "rows.npy", std::filesystem::file_size(s / "rows.npy") - 1);
+    EXPECT_THROW(io::NpyRows(s / "rows.npy"), Error) << "a part of a file";
   }
 }
 

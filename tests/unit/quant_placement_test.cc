@@ -192,6 +192,8 @@ TEST(IntegerPlacementOf, TheImageKeepsItsPixelsWhereTheyAreCodesAndMovesByHalfAL
     teacher.info["mean"] = bad;
     EXPECT_THROW(integer(teacher, {}), Error) << bad;
   }
+  teacher.info["mean"] = "0", teacher.info["std"] = "0";
+  EXPECT_THROW(integer(teacher, {}), Error) << "nothing is divided by 0";
 }
 
 TEST(IntegerPlacementOf, EightBitsKeepTheEmbeddingOfDnet) {
