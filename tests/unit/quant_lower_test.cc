@@ -75,7 +75,7 @@ TEST(Lowering, ThePublishedPlacementRunsOnIntegersWhereItCan) {
 
 TEST(Lowering, WiderGridsAndWeightsStayFloat) {
   QuantSpec spec{8, 8};
-  spec.layers = parse_layer_bits("layer1.0.conv1=w12a8,layer2.0.bn1=w8a10");
+  spec.layers = parse_layer_bits("layer1.0.conv1=w9a8,layer2.0.bn1=w8a9");
   Model packed = lower(quantized("iresnet18", spec));
   Ops ops = operators(packed.graph);
   EXPECT_EQ(ops["qconv2d"], 20);
