@@ -9,6 +9,7 @@ namespace {
 struct Link {
   int64_t outputs, kernel, stride, pad, groups;
   int after = 0, prelu = 1, residual = 0;
+  int64_t dilation = 1;
 };
 struct Chain {
   const char* label;
@@ -21,7 +22,7 @@ ConvChainAttrs attrs(const Chain& chain) {
   ConvChainAttrs a;
   for (const Link& l : chain.links) {
     FusedConvAttrs f;
-    static_cast<Conv2dAttrs&>(f) = Conv2dAttrs(l.stride, l.pad, l.groups);
+    static_cast<Conv2dAttrs&>(f) = Conv2dAttrs(l.stride, l.pad, l.groups, l.dilation);
     f.kh = f.kw = l.kernel, f.after = l.after, f.prelu = l.prelu, f.residual = l.residual;
     a.links.push_back(f);
   }
@@ -35,7 +36,8 @@ Tensors inputs(Maker& m, const Chain& chain) {
   for (const Link& l : chain.links) {
     in.push_back(m.uniform({l.outputs, l.kernel, l.kernel, x[3] / l.groups}, -0.3, 0.3));
     for (int i = 0; i < 1 + 2 * l.after + l.prelu; ++i) in.push_back(m.uniform({l.outputs}, 0.1, 0.4));
-    x = {x[0], (x[1] + 2 * l.pad - l.kernel) / l.stride + 1, (x[2] + 2 * l.pad - l.kernel) / l.stride + 1, l.outputs};
+    auto side = [&](int64_t from) { return (from + 2 * l.pad - l.dilation * (l.kernel - 1) - 1) / l.stride + 1; };
+    x = {x[0], side(x[1]), side(x[2]), l.outputs};
     if (l.residual) in.push_back(m.uniform(x));
   }
   return in;
@@ -65,6 +67,7 @@ const int registered = [] {
       {"more rows at seams than between them", {1, 7, 5, 24}, {wide, each, narrow}},
       {"depthwise last", {3, 20, 7, 20}, {wide, each}},
       {"of a whole image", {3, 5, 5, 24}, {wide, {80, 5, 1, 0, 80, 1, 0}, {7, 1, 1, 0, 1, 0, 0}}},
+      {"dilated", {2, 26, 9, 24}, {wide, {80, 3, 1, 2, 80, 0, 1, 0, 2}, narrow}},
       {"padding beyond the image", {2, 6, 5, 24}, {wide, {80, 3, 1, 5, 80}, narrow}},
       {"nothing divides", {2, 17, 13, 5}, {{37, 1, 1, 0, 1}, {37, 3, 1, 1, 37}, {11, 1, 1, 0, 1, 1, 0}}},
       {"one link", {2, 9, 8, 24}, {wide}},

@@ -190,6 +190,68 @@ TEST(Fuse, SumsThatAreNoResidualStay) {
       << "weights computed from weights are constant";
 }
 
+TEST(Fuse, MatricesTakeOverNoSumAndStayWhereTheirFirstInputIsTransposed) {
+  Hand h;
+  Tensor w = h.parameter("w", {192, 192}), columns = h.parameter("columns", {192, 2});
+  const Model m = h.trace({1, 8, 8, 3}, [&](const Tensor& x) { return add(matmul(flatten(x), w), flatten(x)); });
+  EXPECT_EQ(census(fused(m).graph)["add"], 1);
+  expect_same(m, {{"conv2d_fused", 1}, {"reshape", 4}, {"add", 1}});
+  const Model t = h.trace({1, 8, 8, 3}, [&](const Tensor& x) { return matmul(matmul(flatten(x), flatten(x), true), columns); });
+  EXPECT_EQ(census(fused(t).graph)["matmul"], 1);
+}
+
+TEST(Fuse, ABatchNormThatTwoReadStaysAndSoDoesOneBeforeGroups) {
+  Hand h;
+  Tensor w = h.parameter("w", {6, 3, 3, 3}), v = h.parameter("v", {6, 3, 3, 3}), single = h.parameter("single", {6, 3, 3, 1}),
+         matrix = h.parameter("matrix", {192, 6}), other = h.parameter("other", {192, 6}), gamma = h.parameter("g", {3}),
+         beta = h.parameter("bias", {3}), mean = h.parameter("x.running_mean", {3}), var = h.parameter("x.running_var", {3});
+  auto norm = [&](const Tensor& x) { return batch_norm(x, gamma, beta, mean, var); };
+  const std::function<Tensor(const Tensor&)> networks[] = {
+      [&](const Tensor& x) {
+        const Tensor y = norm(x);
+        return add(conv2d(y, w), conv2d(y, v));
+      },
+      [&](const Tensor& x) {
+        const Tensor y = flatten(norm(x));
+        return add(matmul(y, matrix), matmul(y, other));
+      },
+      [&](const Tensor& x) { return conv2d(norm(x), single, Conv2dAttrs(1, 0, 3)); },
+  };
+  for (const auto& network : networks) {
+    const Model& m = h.trace({1, 8, 8, 3}, network);
+    const Model f = fused(m);
+    EXPECT_EQ(census(f.graph)["batch_norm"], 1);
+    const auto want = embed(m, images(2, 8)), got = embed(f, images(2, 8));
+    for (size_t i = 0; i < want.size(); ++i) ASSERT_NEAR(got[i], want[i], 1e-4) << i;
+  }
+}
+
+TEST(Fuse, ABiasBehindABatchNormKeepsItsOwnRounding) {
+  Hand h;
+  Tensor w = h.parameter("w", {3, 3, 3, 3}), gamma = h.parameter("g", {3}), beta = h.parameter("bias", {3}), row = h.parameter("row", {3}),
+         mean = h.parameter("x.running_mean", {3}), var = h.parameter("x.running_var", {3});
+  const Model& m = h.trace({1, 8, 8, 3}, [&](const Tensor& x) { return add(batch_norm(conv2d(x, w), gamma, beta, mean, var), row); });
+  EXPECT_EQ(census(fused(m).graph), (std::map<std::string, int>{{"conv2d_fused", 1}}));
+  expect_same(m, {{"conv2d_fused", 1}, {"add", 1}});
+}
+
+TEST(Fuse, AChainEndsAtAResidualReadsNoneAndHasEightLinksAtMost) {
+  Hand h;
+  Tensor w = h.parameter("w", {3, 1, 1, 3}), each = h.parameter("each", {3, 3, 3, 1});
+  const Conv2dAttrs depthwise(1, 1, 3);
+  using Ops = std::map<std::string, int>;
+  expect_same(h.trace({1, 8, 8, 3}, [&](const Tensor& x) { return conv2d(add(conv2d(x, w), x), each, depthwise); }),
+              Ops{{"conv2d_fused", 2}});
+  expect_same(h.trace({1, 8, 8, 3}, [&](const Tensor& x) { return add(conv2d(x, each, depthwise), conv2d(x, w)); }),
+              Ops{{"conv2d_fused", 2}});
+  expect_same(h.trace({1, 8, 8, 3},
+                      [&](Tensor x) {
+                        for (int i = 0; i < 9; ++i) x = i % 2 ? conv2d(x, each, depthwise) : conv2d(x, w);
+                        return x;
+                      }),
+              Ops{{"conv2d_chain", 1}, {"conv2d_fused", 1}});
+}
+
 // A sum of denormals can be -0, and adding 0 would lose its sign.
 TEST(Fuse, MinusZeroStays) {
   Hand h;
@@ -218,10 +280,13 @@ TEST(Fuse, BatchNormBeforePaddingStaysBeforeIt) {
   auto network = [&](Conv2dAttrs a) {
     return h.trace({1, 8, 8, 3}, [&](const Tensor& x) { return conv2d(batch_norm(x, gamma, beta, mean, var), w, a); });
   };
-  for (auto a : {kPadded, Conv2dAttrs(2, 1), Conv2dAttrs(1, 0)}) {
+  Conv2dAttrs above(1, 1), beside(1, 1);
+  above.pad_w = 0, beside.pad_h = 0;
+  for (auto a : {kPadded, Conv2dAttrs(2, 1), above, beside, Conv2dAttrs(1, 0)}) {
     const Model m = network(a), f = fused(m);
     ASSERT_EQ(f.graph.nodes.size(), 1u);
-    EXPECT_EQ(static_cast<FusedConvAttrs&>(*f.graph.nodes[0].attrs).before, a.pad_h) << "folded into the weights where nothing is padded";
+    EXPECT_EQ(static_cast<FusedConvAttrs&>(*f.graph.nodes[0].attrs).before, a.pad_h || a.pad_w)
+        << "folded into the weights where nothing is padded";
     auto want = embed(m, images(1, 8)), got = embed(f, images(1, 8));
     for (size_t i = 0; i < want.size(); ++i) ASSERT_NEAR(got[i], want[i], 1e-5) << i;
   }
