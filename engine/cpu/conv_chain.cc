@@ -35,13 +35,14 @@ std::vector<Rows> rows_for(const Links& links, Rows last) {
   return rows;
 }
 
-int64_t floats(const ConvShape& s, Rows y) { return y.count() * s.ow * s.o; }
+int64_t elements(const ConvShape& s, Rows y) { return y.count() * s.ow * s.o; }
 
 // What lies between the links, in turn in one of two buffers.
 struct Buffers {
   int64_t size[2] = {0, 0};
+  int64_t floats() const { return size[0] + size[1]; }
   Buffers(const Links& links, const std::vector<Rows>& rows) {
-    for (size_t i = 0; i + 1 < links.size(); ++i) size[i % 2] = std::max(size[i % 2], floats(links[i].s, rows[i]));
+    for (size_t i = 0; i + 1 < links.size(); ++i) size[i % 2] = std::max(size[i % 2], elements(links[i].s, rows[i]));
   }
 };
 
@@ -50,21 +51,17 @@ struct Strips {
   Rows at(int64_t strip, int64_t oh) const { return {strip * rows, std::min(oh, (strip + 1) * rows)}; }
 };
 
-bool fits(const Links& links, const std::vector<Rows>& rows) {
-  const Buffers b(links, rows);
-  return b.size[0] + b.size[1] <= kStripFloats;
-}
-
 double work(const Links& links, const std::vector<Rows>& rows) {
   double sum = 0;
   for (size_t i = 0; i < links.size(); ++i)
-    sum += static_cast<double>(floats(links[i].s, rows[i]) * links[i].s.kh * links[i].s.kw * links[i].s.group_in());
+    sum += static_cast<double>(elements(links[i].s, rows[i]) * links[i].s.kh * links[i].s.kw * links[i].s.group_in());
   return sum;
 }
 
 // The fewest strips that fit the cache and occupy all threads; count 0 if they would cost too much.
 Strips cut(const Links& links) {
   const int64_t n = links.back().s.n, oh = links.back().s.oh;
+  const double most = kMostWork * work(links, rows_for(links, {0, oh}));
   for (int64_t count = std::min(oh, chunk_count(threads(), n)); count <= oh; ++count) {
     Strips s{0, chunk_count(oh, count)};
     s.count = chunk_count(oh, s.rows);
@@ -72,9 +69,9 @@ Strips cut(const Links& links) {
     bool small = true;
     for (int64_t i = 0; i < s.count; ++i) {
       const std::vector<Rows> rows = rows_for(links, s.at(i, oh));
-      sum += work(links, rows), small = small && fits(links, rows);
+      sum += work(links, rows), small = small && Buffers(links, rows).floats() <= kStripFloats;
     }
-    if (sum > kMostWork * work(links, rows_for(links, {0, oh}))) break;
+    if (sum > most) break;
     if (small) return s;
   }
   return {0, 0};
@@ -113,7 +110,7 @@ bool conv2d_chain(const Links& links) {
     const int64_t n = task / strips.count;
     const std::vector<Rows> rows = rows_for(links, strips.at(task % strips.count, oh));
     const Buffers b(links, rows);
-    float* buffer[2] = {scratch(Slot::chain, b.size[0] + b.size[1]), nullptr};
+    float* buffer[2] = {scratch(Slot::chain, b.floats()), nullptr};
     buffer[1] = buffer[0] + b.size[0];
     const float* x = front.x + n * front.s.h * front.s.w * front.s.c;
     for (size_t i = 0, last = links.size() - 1; i <= last; ++i) {

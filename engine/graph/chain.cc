@@ -1,4 +1,4 @@
-#include <algorithm>
+#include <map>
 
 #include "engine/graph/rewrite.h"
 #include "engine/ops/conv2d_chain.h"

@@ -1,3 +1,5 @@
+#include <algorithm>
+
 #include "engine/cpu/conv_chain.h"
 #include "engine/ops/conv2d_chain.h"
 #include "engine/ops/conv2d_fused_cpu.h"

@@ -124,18 +124,20 @@ TEST(Tools, ConvertedModelsKeepTheirFirstSourceWithItsSum) {
 }
 
 TEST(Tools, WhatNoRunCouldMakeSenseOfIsWrongUsage) {
-  const std::vector<std::string> calls[] = {
-      {"prune", "mobilefacenet", "--finetune", "none", "--out", "r", "--target", "params=inf"},
-      {"prune", "mobilefacenet", "--finetune", "none", "--out", "r", "--target", "watts=50%"},
-      {"prune", "mobilefacenet", "--finetune", "none", "--out", "r", "--target", "macs=50%", "--steps", "2"},
-      {"quantize", "mobilefacenet", "--finetune", "none", "--out", "r", "--layer-bits", "conv1=w99a8"},
-      {"convert", "mobilefacenet", "m.safetensors", "--crop", "112"},
-      {"eval", "mobilefacenet"},
-      {"eval", "mobilefacenet", "lfw", "--resume"},
+  const std::pair<std::vector<std::string>, const char*> calls[] = {
+      {{"prune", "mobilefacenet", "--finetune", "none", "--out", "r", "--target", "params=inf"}, "'params=inf'"},
+      {{"prune", "mobilefacenet", "--finetune", "none", "--out", "r", "--target", "size=1"}, "expected params=, macs= or bytes="},
+      {{"prune", "mobilefacenet", "--finetune", "none", "--out", "r", "--target", "macs=50%", "--steps", "2"}, "nor with --target"},
+      {{"quantize", "mobilefacenet", "--finetune", "none", "--out", "r", "--layer-bits", "conv1=w99a8"}, "w99a8"},
+      {{"convert", "mobilefacenet", "m.safetensors", "--crop", "112"}, "expected HEIGHTxWIDTH"},
+      {{"eval", "mobilefacenet"}, "expected a benchmark"},
+      {{"eval", "mobilefacenet", "lfw", "--resume"}, "--resume goes with --out"},
   };
-  for (const auto& call : calls) {
+  for (const auto& [call, what] : calls) {
     const Outcome o = vitrine(call);
-    EXPECT_EQ(o.code, 2) << call[0] << " " << call.back() << ": " << o.err;
+    EXPECT_EQ(o.code, 2) << call[0] << " " << call.back();
+    EXPECT_NE(o.err.find(what), std::string::npos) << o.err;
+    EXPECT_EQ(o.out.find('{'), std::string::npos) << what;
   }
   EXPECT_FALSE(std::filesystem::exists("r"));
 }
