@@ -3,6 +3,8 @@
 #   CUDA=0|1|sim   without CUDA; with it (nvcc); with its kernels compiled by g++ and run on the cpu, thread by thread (engine/cuda/sim.h)
 #   CUDA_ARCH=80   compute capabilities of CUDA=1, e.g. "75 80 86 89 90"; newer devices compile the last one's PTX when they start
 MAKEFLAGS += -r
+# What a target hands on, once the packages are there: as many compilers as there are cores, unless -j says otherwise.
+AGAIN = --no-print-directory $(if $(findstring -j,$(MAKEFLAGS)),,-j$(shell nproc))
 .DEFAULT_GOAL := all
 config ?= release
 CUDA ?= 0
@@ -41,6 +43,8 @@ NVCCFLAGS := -std=c++20 -I. -O3 -fmad=false --extended-lambda --expt-relaxed-con
              -gencode arch=compute_$(lastword $(CUDA_ARCH)),code=compute_$(lastword $(CUDA_ARCH)) -MMD -MP
 CUDA_FLAGS.1 := -isystem $(CUDA_HOME)/include
 CUDA_FLAGS.sim := -DVITRINE_CUDA_SIM
+# Commands and tests compute nothing at length: a third less compiling.
+level = $(if $(filter release/tools/% release/tests/%,$(config)/$(1)),-O1)
 # Files of one instruction set carry it in their name and are the only ones compiled for it.
 ISA.avx2 := -mavx2 -mfma
 ISA.avx512 := -mavx512f -mavx512dq -mavx512bw -mavx512vl -mfma
@@ -68,7 +72,8 @@ PROTO_OBJ := $(patsubst %.proto,$(BUILD)/obj/gen/%.pb.o,$(PROTOS))
 LIB_OBJ := $(call obj,$(LIBRARY)) $(call cuda_obj,$(CUDA_SOURCE.$(CUDA))) $(PROTO_OBJ)
 TOOL_LIB_OBJ := $(call obj,$(filter-out tools/main.cc,$(TOOL)) $(wildcard bench/peak*.cc))
 
-all: build/vitrine  ## build/vitrine, the command
+all: deps  ## build/vitrine, the command
+	@$(MAKE) $(AGAIN) build/vitrine
 help:  ## this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1	/p' Makefile | expand -t 16
 
@@ -76,27 +81,29 @@ build/vitrine: $(BIN)/vitrine
 	@ln -sf $(patsubst build/%,%,$<) $@
 
 test: deps  ## the whole test suite; ends with "N passed, N failed, N skipped"
-	@$(MAKE) --no-print-directory $(BIN)/tests build/vitrine
+	@$(MAKE) $(AGAIN) $(BIN)/tests build/vitrine
 	@$(if $(filter 1,$(CUDA)),TEST_JOBS=$${TEST_JOBS:-1}) tests/run $(BIN)/tests $(TEST_ARGS)  # one at a time on a GPU
-test-full: test signature  ## the suite also under the sanitizers and on the simulated device, and each parser on damaged files
-	@$(MAKE) --no-print-directory config=asan test
-	@$(MAKE) --no-print-directory CUDA=sim test TEST_ARGS=--gtest_filter='*Cuda*:Sim*'
-	@$(MAKE) --no-print-directory fuzz
+test-full:  ## the suite also under the sanitizers and on the simulated device, and each parser on damaged files
+	@$(MAKE) $(AGAIN) test
+	@$(MAKE) $(AGAIN) signature
+	@$(MAKE) $(AGAIN) config=asan test
+	@$(MAKE) $(AGAIN) CUDA=sim test TEST_ARGS=--gtest_filter='*Cuda*:Sim*'
+	@$(MAKE) $(AGAIN) fuzz
 signature: deps  ## one hash of what a tiny job computes, compared with tests/signature.txt
-	@$(MAKE) --no-print-directory build/vitrine
+	@$(MAKE) $(AGAIN) build/vitrine
 	@tests/signature build/vitrine | tee build/signature.txt
 	@cmp -s build/signature.txt tests/signature.txt || { echo "signature: expected $$(cat tests/signature.txt) (tests/signature.txt)"; exit 1; }
 bench: deps  ## microbenchmarks on the layer shapes of real networks
-	@$(MAKE) --no-print-directory $(BIN)/bench
+	@$(MAKE) $(AGAIN) $(BIN)/bench
 	@$(BIN)/bench $(BENCH_ARGS)
 fuzz: deps  ## every parser on damaged files, under the sanitizers: FUZZ_SECONDS each, of FUZZ_PARSERS (default: all)
-	@$(MAKE) --no-print-directory config=asan build/asan-0/bin/fuzz
+	@$(MAKE) $(AGAIN) config=asan build/asan-0/bin/fuzz
 	@build/asan-0/bin/fuzz $(FUZZ_SECONDS) $(FUZZ_PARSERS)
 gpu-bundle: deps  ## build/gpu-bundle: tests and benchmarks to run on a GPU machine
-	@$(MAKE) --no-print-directory CUDA=1 build/release-1/bin/tests build/release-1/bin/gpu_bench build/release-1/bin/vitrine
+	@$(MAKE) $(AGAIN) CUDA=1 build/release-1/bin/tests build/release-1/bin/gpu_bench build/release-1/bin/vitrine
 	@tools/bundle.sh build/release-1/bin build/gpu-bundle
 demo: deps  ## the whole job on built-in data
-	@$(MAKE) --no-print-directory build/vitrine
+	@$(MAKE) $(AGAIN) build/vitrine
 	@build/vitrine demo $(DEMO_ARGS)
 check:  ## floors, budgets, format
 	@tools/check.sh
@@ -121,7 +128,7 @@ $(BIN)/%:
 $(BUILD)/obj/%.o: %.cc $(BUILD)/flags
 	@mkdir -p $(@D)
 	@echo "c++  $<"
-	@$(CXX) $(CXXFLAGS) $(call isa,$<) $(if $(filter tools/run_record.cc,$<),-DVITRINE_COMMIT='"$(COMMIT)"') -c $< -o $@
+	@$(CXX) $(CXXFLAGS) $(call level,$<) $(call isa,$<) $(if $(filter tools/run_record.cc,$<),-DVITRINE_COMMIT='"$(COMMIT)"') -c $< -o $@
 $(BUILD)/obj-$(CUDA)/%.cc.o: %.cc $(BUILD)/flags
 	@mkdir -p $(@D)
 	@echo "c++  $<"
