@@ -32,7 +32,8 @@ endif
 # -ffp-contract=off: rounding is part of every operator's definition (docs/decisions.md, "Numbers"). -fno-trapping-math changes no value;
 # it lets selects vectorise.
 # -fno-tree-slp-vectorize: g++ 12.2's straight-line vectoriser drops the rounding of double(float(x)) (tests: DataAlign.AlignUses...).
-CXXFLAGS := -std=c++20 -I. -I$(BUILD)/gen -Wall -Wextra -Wno-missing-field-initializers -Wno-restrict $(if $(CI),-Werror) \
+CXXFLAGS := -std=c++20 -I. -I$(BUILD)/gen -Wall -Wextra -Wno-missing-field-initializers -Wno-restrict \
+            $(if $(findstring clang,$(CXX)),-Wno-unknown-warning-option) $(if $(CI),-Werror) \
             -ffp-contract=off -fno-trapping-math -fno-tree-slp-vectorize -fopenmp -MMD -MP $(FLAGS.$(config)) $(EXTRA_CXXFLAGS)
 LDFLAGS := -fopenmp $(FLAGS.$(config))
 LDLIBS := -ljpeg -lpng -lzip -lprotobuf -lpthread $(if $(filter 1,$(CUDA)),-L$(CUDA_HOME)/lib64 -lcudart_static -ldl -lrt)

@@ -45,7 +45,7 @@ class Table : public benchmark::BenchmarkReporter {
     std::vector<double> t;
     const Entry* e = nullptr;
     for (const Run& run : runs) {
-      if (run.run_type != Run::RT_Iteration || run.error_occurred) continue;
+      if (run.run_type != Run::RT_Iteration) continue;
       t.push_back((use_cpu_time() ? run.cpu_accumulated_time : run.real_accumulated_time) / static_cast<double>(run.iterations));
       e = &entries()[static_cast<size_t>(run.counters.at("entry").value)];
     }

@@ -1,7 +1,6 @@
 // Loose images with five landmarks each, seen as aligned crops.
 #pragma once
 #include <atomic>
-#include <memory>
 #include <vector>
 
 #include "data/align.h"

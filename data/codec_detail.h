@@ -3,7 +3,6 @@
 #include <csetjmp>
 #include <cstdint>
 #include <string>
-#include <vector>
 
 #include "data/image.h"
 

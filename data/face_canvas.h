@@ -73,9 +73,8 @@ struct Canvas {
     const int x0 = low(cx - hx), x1 = high(cx + hx), y0 = low(cy - hy), y1 = high(cy + hy);
     const float d = 1 / (f.ux * f.vy - f.uy * f.vx), iux = f.vy * d, iuy = -f.vx * d, ivx = -f.uy * d, ivy = f.ux * d;
     for (int y = y0; y < y1; ++y) {
-      float *r = c[0] + y * kSide, *g = c[1] + y * kSide, *b = c[2] + y * kSide;
+      float* __restrict r = c[0] + y * kSide, * __restrict g = c[1] + y * kSide, * __restrict b = c[2] + y * kSide;
       const float dy = float(y) - f.y;
-#pragma GCC ivdep
       for (int x = x0; x < x1; ++x) {
         const float dx = float(x) - f.x;
         const Paint p = fn(dx * iux + dy * iuy, dx * ivx + dy * ivy);

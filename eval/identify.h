@@ -1,7 +1,6 @@
 // Searching a gallery: IJB's 1:N protocol, closed and open set. Scores are dot products of unit templates.
 #pragma once
 #include <array>
-#include <vector>
 
 #include "eval/ijb.h"
 #include "eval/templates.h"

@@ -4,7 +4,6 @@
 #include <climits>
 #include <cmath>
 #include <numeric>
-#include <unordered_set>
 
 #include "engine/core/error.h"
 #include "engine/core/parallel.h"

@@ -1,5 +1,6 @@
 #include "nn/iresnet.h"
 
+#include <algorithm>
 #include <cmath>
 
 namespace vitrine::nn {

@@ -1,7 +1,6 @@
 // Module: a network part that owns tensors and can run. It lists its members once, and names, loading, counting, initialisation and
 // tracing all read that list. Names are those of PyTorch's state_dict for the same network: "layer1.0.conv1.weight".
 #pragma once
-#include <functional>
 #include <memory>
 #include <string>
 #include <vector>

@@ -1,8 +1,6 @@
 #include "nn/network.h"
 
-#include <algorithm>
 #include <cmath>
-#include <filesystem>
 #include <set>
 #include <sstream>
 

@@ -1,6 +1,5 @@
 // Networks by name, as models: a Graph with its tensors. Also how a PyTorch state_dict finds the network it belongs to.
 #pragma once
-#include <map>
 #include <memory>
 #include <string>
 #include <vector>

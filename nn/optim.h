@@ -1,7 +1,6 @@
 // Optimisers, as PyTorch defines them: SGD with momentum, Nesterov and weight decay, and AdamW; both with clipping. And
 // learning rates.
 #pragma once
-#include <map>
 #include <string>
 #include <vector>
 

@@ -1,5 +1,4 @@
 // From somebody's checkpoint to a model: which network it is, and PyTorch's element order to ours.
-#include <cctype>
 #include <cmath>
 #include <filesystem>
 #include <fstream>

@@ -1,5 +1,6 @@
 #include "quant/format.h"
 
+#include <algorithm>
 #include <cmath>
 
 #include "engine/cpu/loops.h"

@@ -1,5 +1,4 @@
 // vitrine align: faces with five landmarks to crops.
-#include <atomic>
 #include <filesystem>
 #include <map>
 #include <mutex>

@@ -3,9 +3,7 @@
 #include <algorithm>
 #include <chrono>
 #include <cmath>
-#include <fstream>
 #include <iomanip>
-#include <optional>
 
 #include "bench/peak.h"
 #include "engine/core/bytes.h"

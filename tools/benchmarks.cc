@@ -5,7 +5,6 @@
 #include <filesystem>
 #include <fstream>
 #include <map>
-#include <optional>
 
 #include "data/bin_set.h"
 #include "nn/io/npy.h"

@@ -1,5 +1,4 @@
 // vitrine convert IN OUT: somebody's checkpoint to a model file, or a model to ONNX.
-#include <charconv>
 #include <filesystem>
 
 #include "engine/core/text.h"

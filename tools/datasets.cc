@@ -1,5 +1,6 @@
 #include "tools/datasets.h"
 
+#include <algorithm>
 #include <charconv>
 #include <filesystem>
 #include <set>

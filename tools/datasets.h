@@ -1,7 +1,6 @@
 // Data sets as the command line names them.
 #pragma once
 #include <memory>
-#include <optional>
 #include <string>
 #include <vector>
 

@@ -1,6 +1,7 @@
 // vitrine demo: the whole job on faces it renders itself. Trains a small teacher, prunes it, quantizes it to several widths in several
 // ways, verifies every model on four lists and a small IJB-C of people that no training saw, prints the paper's Table 1 for it and writes
 // a page to look at.
+#include <algorithm>
 #include <cmath>
 #include <cstdio>
 #include <map>

@@ -1,7 +1,6 @@
 #include "tools/eval_report.h"
 
 #include <algorithm>
-#include <cmath>
 #include <cstdio>
 #include <filesystem>
 #include <sstream>

@@ -1,5 +1,7 @@
 #include "tools/finetune.h"
 
+#include <algorithm>
+
 #include "tools/datasets.h"
 #include "tools/progress.h"
 

@@ -1,7 +1,6 @@
 #include "tools/ijb_features.h"
 
 #include <algorithm>
-#include <cstring>
 #include <filesystem>
 #include <optional>
 

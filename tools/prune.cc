@@ -1,4 +1,5 @@
 // vitrine prune TEACHER: takes channels out of a network and fine-tunes what is left; a run directory with model, plan and report.
+#include <algorithm>
 #include <charconv>
 #include <cmath>
 #include <filesystem>

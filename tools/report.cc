@@ -1,7 +1,6 @@
 #include "tools/report.h"
 
 #include <algorithm>
-#include <cstdio>
 
 #include "nn/io/model_file.h"
 

@@ -1,4 +1,5 @@
 // vitrine reproduce table1 .. table5: the paper's claims beside what our files give, or, with --synthetic, the same tables in small.
+#include <algorithm>
 #include <filesystem>
 #include <map>
 #include <set>

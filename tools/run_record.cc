@@ -1,6 +1,5 @@
 #include "tools/run_record.h"
 
-#include <chrono>
 #include <ctime>
 #include <filesystem>
 #include <utility>

@@ -11,7 +11,7 @@ packages='
 g++                 command:g++                               the compiler, C++20
 libgomp1            header:omp.h                              threads (OpenMP; its header comes with g++)
 make                command:make                              the build
-libjpeg62-turbo-dev header:jpeglib.h                          JPEG images
+libjpeg-dev         header:jpeglib.h                          JPEG images
 libpng-dev          header:png.h                              PNG images
 libzip-dev          header:zip.h                              PyTorch checkpoints
 protobuf-compiler   command:protoc                            ONNX models

@@ -1,7 +1,6 @@
 #include "tools/sha256.h"
 
 #include <algorithm>
-#include <bit>
 #include <cstring>
 #include <filesystem>
 #include <fstream>

@@ -2,7 +2,6 @@
 // goes on bit for bit, for all that a step reads is a function of the seed, the step, and what the checkpoint holds.
 #pragma once
 #include <functional>
-#include <memory>
 #include <optional>
 #include <string>
 

@@ -5,7 +5,6 @@
 #pragma once
 #include <functional>
 #include <memory>
-#include <optional>
 
 #include "engine/core/queue.h"
 #include "engine/graph/graph.h"

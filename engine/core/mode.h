@@ -1,7 +1,6 @@
 // Mode: what a device may do that changes bits. Set once when a program starts, printed in every record of a run.
 #pragma once
 #include <cstdint>
-#include <string>
 
 namespace vitrine {
 

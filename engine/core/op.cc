@@ -101,7 +101,7 @@ KernelFor::KernelFor(const char* op, Device d, Kernel k) { registry().kernels[op
 
 const std::vector<const OpDef*>& all_ops() { return sealed().by_name; }
 
-const OpDef& op_named(const std::string& name) {
+const OpDef& op_named(std::string_view name) {
   for (const OpDef* op : all_ops())
     if (name == op->name) return *op;
   throw Error(cat("unknown operator '", name, "'"));

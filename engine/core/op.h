@@ -74,7 +74,7 @@ struct KernelFor {
   KernelFor(const char* op, Device, Kernel);
 };
 const std::vector<const OpDef*>& all_ops();  // by name
-const OpDef& op_named(const std::string&);   // Error if there is none
+const OpDef& op_named(std::string_view);     // Error if there is none
 
 // Checks, allocates, runs the kernel now; leaves a Node when an input requires a gradient; a recorder is told of it.
 Tensors apply(const OpDef&, AttrsPtr, Tensors in);

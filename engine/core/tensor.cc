@@ -1,7 +1,6 @@
 #include "engine/core/tensor.h"
 #include "engine/core/bf16.h"
 
-#include <algorithm>
 #include <atomic>
 #include <bit>
 #include <cmath>

@@ -1,7 +1,5 @@
 #include "engine/cpu/conv_fused.h"
 
-#include <cstring>
-
 #include "engine/core/parallel.h"
 #include "engine/cpu/conv_dense.h"
 #include "engine/cpu/conv_fused_reference.h"

@@ -7,7 +7,6 @@
 #include "engine/cpu/qconv.h"
 
 #include <algorithm>
-#include <cstdlib>
 #include <cstring>
 
 #include "engine/core/parallel.h"

@@ -2,7 +2,6 @@
 #pragma once
 #include <cmath>
 #include <cstdint>
-#include <type_traits>
 
 #include "engine/core/host_device.h"
 #include "engine/core/parallel.h"

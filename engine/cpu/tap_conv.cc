@@ -1,7 +1,6 @@
 #include "engine/cpu/tap_conv.h"
 
 #include <algorithm>
-#include <cstring>
 
 #include "engine/core/parallel.h"
 #include "engine/cpu/pad.h"

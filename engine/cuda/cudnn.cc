@@ -1,9 +1,9 @@
 // Convolutions by cuDNN's graph interface: an operation graph for each problem, the engines its heuristic names for it, and of these the
 // first that our rules admit.
 #include <cudnn.h>
+#include <algorithm>
 
 #include <array>
-#include <cstring>
 #include <limits>
 #include <map>
 #include <optional>

@@ -3,6 +3,7 @@
 
 #include <sys/mman.h>
 #include <ucontext.h>
+#include <algorithm>
 
 #include <map>
 #include <memory>

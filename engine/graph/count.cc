@@ -1,4 +1,5 @@
 // Costs, counted on the graph for one image.
+#include <algorithm>
 #include <set>
 
 #include "engine/graph/graph.h"

@@ -1,6 +1,7 @@
 // In f64 and rounded once; the sum of a row is one chain in ascending order.
 #include "engine/ops/classify.h"
 
+#include <algorithm>
 #include <cmath>
 
 #include "engine/cpu/loops.h"

@@ -1,3 +1,5 @@
+#include <algorithm>
+
 #include "engine/ops/dropout.h"
 
 #include "engine/core/rng.h"

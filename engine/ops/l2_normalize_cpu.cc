@@ -1,6 +1,7 @@
 // Row sums are one f64 chain in ascending order; the norm is rounded to the dtype once and divided by.
 #include "engine/ops/l2_normalize.h"
 
+#include <algorithm>
 #include <cmath>
 
 #include "engine/core/op.h"

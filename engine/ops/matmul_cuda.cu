@@ -1,4 +1,6 @@
 // cuBLAS where it is; our own tiled product where it is not, with the bits of the cpu (engine/cpu/matmul.h).
+#include <algorithm>
+
 #include "engine/ops/matmul.h"
 
 #include "engine/cuda/contract.cuh"

@@ -1,8 +1,6 @@
 // The arithmetic and the orders of optimiser_cpu.cc: the bits are the same.
 #include "engine/ops/optimiser.h"
 
-#include <array>
-
 #include "engine/cuda/block.cuh"
 #include "engine/cuda/many.cuh"
 #include "engine/ops/elementwise.h"

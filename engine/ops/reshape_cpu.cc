@@ -2,7 +2,6 @@
 #include <cmath>
 #include <cstring>
 #include <numeric>
-#include <vector>
 
 #include "engine/cpu/loops.h"
 #include "engine/ops/reduce.h"

@@ -1,5 +1,6 @@
 #include "engine/ops/templates.h"
 
+#include <algorithm>
 #include <cmath>
 
 #include "engine/core/chains.h"

@@ -1,4 +1,6 @@
 // The arithmetic and the orders of templates_cpu.cc: the bits are the same.
+#include <algorithm>
+
 #include "engine/ops/templates.h"
 
 #include "engine/core/chains.h"

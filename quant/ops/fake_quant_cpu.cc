@@ -1,6 +1,5 @@
 // The fast loops clamp before they round, which gives the same codes because both bounds are integers, and round by adding and taking
 // away 1.5 * 2^23, which is rint() for |v| <= 2^22. Least squared errors of ranges are sought in f32 for either.
-#include <cmath>
 #include <limits>
 #include <tuple>
 

@@ -1,4 +1,6 @@
 // The codes of the cpu, bit for bit (built with -fmad=false).
+#include <algorithm>
+
 #include "engine/cuda/block.cuh"
 #include "quant/ops/loops.h"
 

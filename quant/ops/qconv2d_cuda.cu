@@ -6,6 +6,7 @@
 // it. Where there are few tiles and much depth (a fully connected layer), slices of the depth are summed apart and then added.
 #include "quant/ops/qconv2d_cuda.h"
 
+#include <algorithm>
 #include <array>
 #include <mutex>
 #include <numeric>

@@ -1,5 +1,6 @@
 // Where blocks of memory lie.
 #include <gtest/gtest.h>
+#include <algorithm>
 
 #include "engine/core/arena.h"
 #include "engine/core/rng.h"

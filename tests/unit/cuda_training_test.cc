@@ -1,5 +1,6 @@
 // A whole network on the device: forward with the bits of the cpu, teacher, student and EKD in training steps, embeddings by the tool.
 #include <gtest/gtest.h>
+#include <algorithm>
 
 #include <cmath>
 

@@ -29,7 +29,8 @@ TEST(RecordIo, ReadsTheGoldenFile) {
     EXPECT_EQ(record.id, expected["id"]) << key;
     EXPECT_EQ(record.id2, expected["id2"]) << key;
     EXPECT_EQ(record.bytes.size(), expected["payload_len"]) << key;
-    EXPECT_EQ(fingerprint(record.bytes), expected["payload_sha256"]) << key;  // of record 4 in four parts: the magic is back
+    EXPECT_EQ(fingerprint(record.bytes), expected["payload_sha256"].get<std::string>())
+        << key;  // of record 4 in four parts: the magic is back
   }
   EXPECT_EQ(reader.scan(), index);
 }

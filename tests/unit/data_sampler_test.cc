@@ -2,6 +2,7 @@
 #include "data/sampler.h"
 
 #include <gtest/gtest.h>
+#include <algorithm>
 
 #include <cmath>
 #include <limits>

@@ -1,6 +1,7 @@
 // Shared by the data tests: golden files as bytes, a fingerprint of pixels, generated images, a scratch folder.
 #pragma once
 #include <unistd.h>
+#include <algorithm>
 
 #include <cstdint>
 #include <filesystem>

@@ -1,5 +1,6 @@
 // The variants of evaluation-oriented distillation: how thresholds start, what is compared, where positives come from; and resuming.
 #include <gtest/gtest.h>
+#include <algorithm>
 
 #include <cmath>
 

@@ -1,5 +1,6 @@
 // Distillation losses in f64 against numbers from the published code, and what must hold for any embeddings.
 #include <gtest/gtest.h>
+#include <algorithm>
 
 #include <cmath>
 

@@ -43,8 +43,8 @@ void expect_golden(const std::string& list_file, const std::string& expected_fil
   ASSERT_EQ(list.pairs.size(), expected.size());
   for (size_t i = 0; i < expected.size(); ++i) {
     const Pair& pair = list.pairs[i];
-    EXPECT_EQ(list.images[pair.a], expected[i][0]) << i;
-    EXPECT_EQ(list.images[pair.b], expected[i][1]) << i;
+    EXPECT_EQ(list.images[pair.a], expected[i][0].get<std::string>()) << i;
+    EXPECT_EQ(list.images[pair.b], expected[i][1].get<std::string>()) << i;
     EXPECT_EQ(pair.same, expected[i][2]) << i;
     EXPECT_EQ(pair.fold, expected[i][3]) << i;
   }

@@ -1,5 +1,6 @@
 // The printed form of graphs: it reads back equal, its mistakes are found with their line, and no damage crashes the reader.
 #include <gtest/gtest.h>
+#include <algorithm>
 
 #include <sstream>
 

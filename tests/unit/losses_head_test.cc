@@ -2,6 +2,7 @@
 #include "losses/head.h"
 
 #include <gtest/gtest.h>
+#include <algorithm>
 
 #include <cmath>
 #include <set>

@@ -20,19 +20,19 @@ json load(const std::string& name) { return json::parse(read_file(golden("nn/" +
 TEST(NnRecipe, HashesAndValuesAreThePublishedOnes) {
   json want = load("recipe_check.json");
   uint64_t seed = recipe::fnv1a64("conv1.weight");
-  EXPECT_EQ(std::to_string(seed), want["fnv1a_conv1_weight"]);
+  EXPECT_EQ(std::to_string(seed), want["fnv1a_conv1_weight"].get<std::string>());
   auto first = [](const Tensor& t, size_t n) {
     auto v = t.values();
     return std::vector<double>(v.begin(), v.begin() + n);
   };
   for (int i = 0; i < 3; ++i) {
-    EXPECT_EQ(std::to_string(recipe::raw(seed, i)), want["raw_first3"][i]);
+    EXPECT_EQ(std::to_string(recipe::raw(seed, i)), want["raw_first3"][i].get<std::string>());
     EXPECT_EQ(recipe::u01(seed, i), want["u01_first3"][i]);
   }
-  EXPECT_EQ(first(recipe::weight_g("conv1.weight", {64, 3, 3, 3}), 5), want["conv1_weight_first5"]);
-  EXPECT_EQ(first(recipe::weight_g("bn1.weight", {64}), 3), want["bn1_weight_first3"]);
-  EXPECT_EQ(first(recipe::weight_g("bn1.running_var", {64}), 3), want["bn1_running_var_first3"]);
-  EXPECT_EQ(first(recipe::weight_g("prelu.weight", {64}), 3), want["prelu_first3"]);
+  EXPECT_EQ(first(recipe::weight_g("conv1.weight", {64, 3, 3, 3}), 5), want["conv1_weight_first5"].get<std::vector<double>>());
+  EXPECT_EQ(first(recipe::weight_g("bn1.weight", {64}), 3), want["bn1_weight_first3"].get<std::vector<double>>());
+  EXPECT_EQ(first(recipe::weight_g("bn1.running_var", {64}), 3), want["bn1_running_var_first3"].get<std::vector<double>>());
+  EXPECT_EQ(first(recipe::weight_g("prelu.weight", {64}), 3), want["prelu_first3"].get<std::vector<double>>());
   for (int i = 0; i < 8; ++i) EXPECT_EQ(recipe::pixel_g(recipe::fnv1a64("input0"), i), want["input0_first8"][i]);
   for (int i = 0; i < 3; ++i) {
     double sum = -6;

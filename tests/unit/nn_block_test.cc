@@ -1,6 +1,7 @@
 // One IBasicBlock (4 -> 6 channels, stride 2) and the final BatchNorm1d in f64 against the published code: forward, all gradients and
 // running statistics, in evaluation and in training.
 #include <gtest/gtest.h>
+#include <algorithm>
 
 #include <nlohmann/json.hpp>
 

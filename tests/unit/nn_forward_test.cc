@@ -1,5 +1,6 @@
 // Whole networks under recipe G against the published code: embeddings, every layer's checksum, and what folding BatchNorm may change.
 #include <gtest/gtest.h>
+#include <algorithm>
 
 #include <map>
 #include <nlohmann/json.hpp>

@@ -1,6 +1,7 @@
 // Shared by the tests of ONNX import and export: model files built node by node, and an evaluator of such files in plain loops.
 #pragma once
 #include <gtest/gtest.h>
+#include <algorithm>
 
 #include <cmath>
 #include <map>

@@ -1,6 +1,7 @@
 // Shared by the pruning tests: small networks written as functions, and the law that every pruning must obey.
 #pragma once
 #include <gtest/gtest.h>
+#include <algorithm>
 
 #include <functional>
 

@@ -2,6 +2,7 @@
 #include "engine/cpu/qconv.h"
 
 #include <gtest/gtest.h>
+#include <algorithm>
 
 #include <array>
 #include <cstring>

@@ -1,5 +1,6 @@
 // Where quantizers sit in the networks, and a whole quantized IResNet-18 (recipe D-net) against the published code.
 #include <gtest/gtest.h>
+#include <algorithm>
 
 #include "nn/network.h"
 #include "quant/placement.h"

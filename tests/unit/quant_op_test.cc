@@ -1,6 +1,7 @@
 // The QuantFace fake-quantizer against numbers from the published code, bit for bit. Expected values are f32: decimals that identify one,
 // or level / scale where the published number was rounded.
 #include <gtest/gtest.h>
+#include <algorithm>
 
 #include <limits>
 #include <set>

@@ -24,7 +24,7 @@ pid_t start(const std::vector<std::string>& arguments) {
   std::vector<char*> argv{const_cast<char*>("build/vitrine")};
   for (auto& word : arguments) argv.push_back(const_cast<char*>(word.c_str()));
   argv.push_back(nullptr);
-  freopen("/dev/null", "w", stdout), freopen("/dev/null", "w", stderr);
+  if (!freopen("/dev/null", "w", stdout) || !freopen("/dev/null", "w", stderr)) _exit(126);
   execv(argv[0], argv.data());
   _exit(127);
 }
