@@ -102,8 +102,8 @@ Benchmark open_benchmark(const std::string& spec, const Where& where, uint64_t s
   auto format = eval::PairFormat::kAuto;
   if (file.empty()) {
     const auto* known = std::find_if(std::begin(kKnown), std::end(kKnown), [&](auto& k) { return name == k.name; });
-    CHECK(known != std::end(kKnown), "benchmark '", name, "': expected ", kBenchmarkHelp);
-    CHECK(!where.data.empty(), name, ": name its list with --pairs FILE, or its folder with --data DIR");
+    check_usage(known != std::end(kKnown), "benchmark '", name, "': expected ", kBenchmarkHelp);
+    check_usage(!where.data.empty(), name, ": name its list with --pairs FILE, or its folder with --data DIR");
     file = find_file(*known, where.data), format = known->format;
   }
   if (file.ends_with(".bin")) return open_bin(name, file, where.folds_by_class);

@@ -45,9 +45,9 @@ void prepare(Common& c) {
   if (c.device == "cuda") backend(Device::cuda);  // an Error that says why, if there is none
   const Backend& cuda = backend_state(Device::cuda);
   if (c.device == "auto") c.device = cuda.state == Backend::State::ready && !cuda.simulated ? "cuda" : "cpu";
-  CHECK(c.precision == "f32" || (c.device == "cuda" && !c.own_kernels), "--precision ", c.precision,
-        ": only with cuDNN and cuBLAS on a cuda device");
-  CHECK(!c.tuned || (c.device == "cuda" && !c.own_kernels), "--tuned: only with cuDNN on a cuda device");
+  check_usage(c.precision == "f32" || (c.device == "cuda" && !c.own_kernels), "--precision ", c.precision,
+              ": only with cuDNN and cuBLAS on a cuda device");
+  check_usage(!c.tuned || (c.device == "cuda" && !c.own_kernels), "--tuned: only with cuDNN on a cuda device");
   using Precision = Mode::Precision;
   mode().precision = c.precision == "tf32" ? Precision::tf32 : c.precision == "bf16" ? Precision::bf16 : Precision::f32;
   mode().tuned = c.tuned;

@@ -63,7 +63,7 @@ Tensor embed_images(const Model& m, const Options& o) {
 }
 
 Json embed_command(const Options& o, const Common& c) {
-  CHECK(o.tensor.empty() != o.images.empty(), "embed: expected either IMAGES or --tensor FILE.npy");
+  check_usage(o.tensor.empty() != o.images.empty(), "embed: expected either IMAGES or --tensor FILE.npy");
   CHECK(o.tensor.empty() || (!o.flip && o.names.empty()), "embed: --flip and --names are for IMAGES, not for --tensor");
   Model m = fused(to(nn::open_model(o.model, c.seed), device_of(c)), o.exact ? Fusion::bits : Fusion::free);
   Tensor y = o.tensor.empty() ? embed_images(m, o) : embed_tensor(m, o.tensor);

@@ -71,13 +71,14 @@ class Evaluation {
     for (const std::string& file : o_.bins) names.push_back(std::filesystem::path(file).stem());
     std::set<std::string> seen;
     for (const std::string& name : names) {
-      CHECK(!name.empty() && name.find('/') == name.npos, "list '", name, "': expected a name without '/' before '='");
-      CHECK(seen.insert(name).second, "list '", name, "': there twice, expected a name of its own for each (NAME=FILE)");
+      check_usage(!name.empty() && name.find('/') == name.npos, "list '", name, "': expected a name without '/' before '='");
+      check_usage(seen.insert(name).second, "list '", name, "': there twice, expected a name of its own for each (NAME=FILE)");
     }
   }
   bool flips() const { return o_.embeddings.empty() ? o_.flip : !o_.ijb.mirrored.empty(); }
   void run_pairs(Benchmark b) {
-    CHECK(!o_.data.empty() || !o_.embeddings.empty() || b.images, b.name, ": expected --data DIR, or --embeddings FILE.npy made elsewhere");
+    check_usage(!o_.data.empty() || !o_.embeddings.empty() || b.images, b.name,
+                ": expected --data DIR, or --embeddings FILE.npy made elsewhere");
     std::shared_ptr<const data::Dataset> images;
     try {
       if (model_ || std::filesystem::is_directory(o_.data)) images = images_of(b, o_.data);

@@ -100,12 +100,12 @@ Recipe recipe_of(const FinetuneOptions& o, uint64_t seed) {
 data::Batches draw(const FinetuneOptions& o, const data::Dataset& set, uint64_t seed, int64_t epoch) {
   if (!o.batches.empty()) return data::read_batches(o.batches, set.size());
   if (by_views(o)) {
-    CHECK(o.batch % 2 == 0 && o.sampler != "balanced", "--ekd-positives views: expected an even --batch, drawn shuffled");
+    check_usage(o.batch % 2 == 0 && o.sampler != "balanced", "--ekd-positives views: expected an even --batch, drawn shuffled");
     return with_mirrors(data::shuffled_batches(set.size(), o.batch / 2, seed, epoch));
   }
   if (!is_balanced(o)) return data::shuffled_batches(set.size(), o.batch, seed, epoch);
-  CHECK(o.batch % 8 == 0, "--batch ", o.batch,
-        ": the balanced sampler needs a multiple of 8 (half at random, half identities of 4 images)");
+  check_usage(o.batch % 8 == 0, "--batch ", o.batch,
+              ": the balanced sampler needs a multiple of 8 (half at random, half identities of 4 images)");
   return data::balanced_batches(data::labels(set), seed, epoch, {o.batch / 2, o.batch / 8, 4});
 }
 

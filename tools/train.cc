@@ -53,7 +53,7 @@ void write_config(RunRecord& record, const Options& o) {
 }
 
 Json train(Options o, const Common& c) {
-  CHECK(o.side > 0 && 112 % o.side == 0, "--side ", o.side, ": a divisor of 112 expected");
+  check_usage(o.side > 0 && 112 % o.side == 0, "--side ", o.side, ": a divisor of 112 expected");
   if (o.out.empty()) o.out = cat("runs/", o.arch, "-", o.loss);
   OpenedSet data(o.data, o.fraction, c.seed);
   const data::Dataset& set = data.set();

@@ -67,7 +67,7 @@ TEST(ToolsEval, FindsListAndImagesWhereDistributedSetsHaveThem) {
   s.failure({"calfw", "--data", s.path}, "the first is Q2_0002.jpg");
   s.failure({"cplfw", "--data", s.path}, "pairs_CPLFW.txt or cplfw.bin: not in ");
   s.failure({"agedb", "--data", s.path}, "agedb_30.bin: not in ");
-  s.failure({"frobnicate", "--data", s.path}, "benchmark 'frobnicate': expected lfw, calfw");
+  expect_wrong_usage({"eval", s.model, "frobnicate", "--data", s.path}, "benchmark 'frobnicate': expected lfw, calfw");
 }
 
 // CFP as distributed: lists of paths and, per fold, pairs of their numbers.
@@ -135,8 +135,8 @@ TEST(ToolsEval, ListsWithoutFoldsAreJudgedOnFoldsOfBothClasses) {
     for (int k : {1, 2}) write_crop(s / cat("P", i, "/P", i, "_000", k, ".jpg"), 2 * i + k);
   s.failure({"dev=" + s / "dev.txt", "--data", s.path}, "dev.txt: no same pair in fold 6, 7, 8, 9, 10 of 10");
   EXPECT_EQ(s.eval({"dev=" + s / "dev.txt", "--data", s.path, "--folds-by-class"})[0]["folds"][7]["pairs"], 2);
-  s.failure({"dev=" + s / "dev.txt", "dev=" + s / "dev.txt", "--data", s.path}, "list 'dev': there twice");
-  s.failure({"a/b=" + s / "dev.txt", "--data", s.path}, "list 'a/b': expected a name without '/'");
+  expect_wrong_usage({"eval", s.model, "dev=" + s / "dev.txt", "dev=" + s / "dev.txt", "--data", s.path}, "list 'dev': there twice");
+  expect_wrong_usage({"eval", s.model, "a/b=" + s / "dev.txt", "--data", s.path}, "list 'a/b': expected a name without '/'");
 }
 
 TEST(ToolsEval, BinSetsAreFoundByNameAndSingleClassFoldsAreRefused) {

@@ -43,4 +43,11 @@ inline void expect_failure(const std::vector<std::string>& arguments, const std:
   EXPECT_EQ(std::count(line.begin(), line.end(), '\n'), 1) << line;
 }
 
+inline void expect_wrong_usage(const std::vector<std::string>& arguments, const std::string& what) {
+  const Outcome o = vitrine(arguments);
+  EXPECT_EQ(o.code, 2) << what;
+  EXPECT_NE(o.err.find(what), std::string::npos) << o.err;
+  EXPECT_EQ(o.out.find('{'), std::string::npos) << what;
+}
+
 }  // namespace vitrine::tools
