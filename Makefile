@@ -17,6 +17,9 @@ endif
 ifeq ($(CUDA)$(NVCC),1)
 $(error CUDA=1: no nvcc in PATH or $(CUDA_HOME)/bin; set NVCC, or build with CUDA=0 or CUDA=sim)
 endif
+ifneq ($(shell uname -m),x86_64)
+$(error $(shell uname -m): expected x86_64, the only machine that the kernels are written for)
+endif
 comma := ,
 FUZZ_SECONDS ?= 60
 BUILD ?= build/$(config)
