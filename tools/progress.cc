@@ -22,7 +22,9 @@ std::string clock_time(double seconds) {
 }  // namespace
 
 Progress::Progress(std::string what, int64_t total, std::string unit)
-    : what_(std::move(what)), unit_(std::move(unit)), total_(total), terminal_(isatty(2)), start_(std::chrono::steady_clock::now()) {}
+    : what_(std::move(what)), unit_(std::move(unit)), total_(total), terminal_(isatty(2)), start_(std::chrono::steady_clock::now()) {
+  if (!terminal_) drawn_ = start_;
+}
 
 Progress::~Progress() {
   if (done_ == 0) return;
@@ -35,13 +37,11 @@ double Progress::rate() const { return static_cast<double>(done_) / std::max(1e-
 void Progress::add(int64_t done, const std::string& note) {
   done_ += done;
   note_ = note;
-  auto now = std::chrono::steady_clock::now();
-  if (terminal_ && std::chrono::duration<double>(now - drawn_).count() > 0.1) drawn_ = now, draw(note);
-  if (!terminal_ && done_ >= next_line_) {
-    draw(note);
-    next_line_ = std::max(done_ + 1, (done_ * 10 / std::max<int64_t>(1, total_) + 1) * total_ / 10);
-    if (done_ < total_) next_line_ = std::min(next_line_, total_);
-  }
+  const auto now = std::chrono::steady_clock::now();
+  const double waited = std::chrono::duration<double>(now - drawn_).count();
+  const auto tenths = [&](int64_t n) { return n * 10 / std::max<int64_t>(1, total_); };
+  const bool due = tenths(done_) > tenths(done_ - done) && (waited > 1 || done_ == total_);
+  if (terminal_ ? waited > 0.1 : due) drawn_ = now, draw(note);
 }
 
 void Progress::draw(const std::string& note) {

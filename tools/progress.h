@@ -1,4 +1,5 @@
-// A progress bar with rate and time left on a terminal; a plain line every tenth of the work otherwise. Written to standard error.
+// A progress bar with rate and time left on a terminal; otherwise a plain line every tenth of the work, but the last and none but it within
+// a second of another. Written to standard error.
 #pragma once
 #include <chrono>
 #include <cstdint>
@@ -22,7 +23,7 @@ class Progress {
   void draw(const std::string& note);
   double seconds() const;
   std::string what_, unit_;
-  int64_t total_, done_ = 0, next_line_ = 0;
+  int64_t total_, done_ = 0;
   bool terminal_;
   std::chrono::steady_clock::time_point start_, drawn_;
   std::string note_;

@@ -12,6 +12,7 @@
 #include "tests/unit/data_testing.h"
 #include "tests/unit/tools_testing.h"
 #include "tools/datasets.h"
+#include "tools/progress.h"
 #include "tools/sha256.h"
 
 namespace vitrine::tools {
@@ -135,6 +136,20 @@ TEST(Tools, WhatNoRunCouldMakeSenseOfIsWrongUsage) {
   };
   for (const auto& [call, what] : calls) expect_wrong_usage(call, what);
   EXPECT_FALSE(std::filesystem::exists("r"));
+}
+
+TEST(Tools, ProgressOfAQuickJobIsOneLineInALog) {
+  testing::internal::CaptureStderr();
+  {
+    Progress quick("embed", 480);
+    for (int i = 0; i < 15; ++i) quick.add(32, cat("batch ", i));
+    Progress continued("train", 20, "steps"), idle("nothing", 9);
+    continued.add(15), continued.add(5);
+  }
+  const std::string log = testing::internal::GetCapturedStderr();
+  EXPECT_EQ(std::count(log.begin(), log.end(), '\n'), 2) << log;
+  EXPECT_EQ(log.find("embed [########################] 480/480 images  "), 0) << log;
+  EXPECT_NE(log.find("batch 14\ntrain [########################] 20/20 steps  "), std::string::npos) << log;
 }
 
 TEST(Tools, NumbersThatAreNoneAreWrongUsage) {

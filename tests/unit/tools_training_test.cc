@@ -103,7 +103,7 @@ TEST(Finetune, ViewsAreAnImageAndItsMirrorImageHalfABatchApart) {
     for (int i : {0, 1}) EXPECT_EQ(b[i + 2], (data::Sample{b[i].index, !b[i].flip}));
   }
   o.batch = 5;
-  EXPECT_THROW(draw(o, set, 1, 0), Error);
+  EXPECT_THROW(draw(o, set, 1, 0), CLI::ValidationError);
 }
 
 TEST(Training, DropoutChangesAStepAndLeavesNothingInTheModel) {
