@@ -47,7 +47,7 @@ NVCCFLAGS := -std=c++20 -I. -O3 -fmad=false --extended-lambda --expt-relaxed-con
              -gencode arch=compute_$(lastword $(CUDA_ARCH)),code=compute_$(lastword $(CUDA_ARCH)) -MMD -MP
 CUDA_FLAGS.1 := -isystem $(CUDA_HOME)/include
 CUDA_FLAGS.sim := -DVITRINE_CUDA_SIM
-# Commands and tests compute nothing at length: a third less compiling.
+# Commands and tests compute nothing at length, and are most of what there is to compile.
 level = $(if $(filter release/tools/% release/tests/%,$(config)/$(1)),-O1)
 # Files of one instruction set carry it in their name and are the only ones compiled for it.
 ISA.avx2 := -mavx2 -mfma

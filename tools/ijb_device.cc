@@ -1,6 +1,8 @@
 #include "tools/ijb_device.h"
 
 #include <algorithm>
+#include <array>
+#include <bit>
 #include <cmath>
 
 #include "engine/core/parallel.h"
@@ -55,7 +57,10 @@ eval::Templates DevicePooling::finish(const eval::FaceList& all, const data::Ali
 namespace {
 
 // The device reads pairs as they lie in memory: the second template in the lower 31 bits, the label above it.
-static_assert(sizeof(eval::TemplatePair) == 2 * sizeof(uint32_t));
+#ifndef __clang__  // which cannot look at bits of a field while it compiles
+static_assert(std::bit_cast<std::array<uint32_t, 2>>(eval::TemplatePair{5, 6, 0}) == std::array{5u, 6u} &&
+              std::bit_cast<std::array<uint32_t, 2>>(eval::TemplatePair{5, 6, 1}) == std::array{5u, 6u | 1u << 31});
+#endif
 
 // Without a tensor on the host between.
 Tensor on_device(const void* host, const Meta& meta) {

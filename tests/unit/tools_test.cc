@@ -139,6 +139,7 @@ TEST(Tools, WhatNoRunCouldMakeSenseOfIsWrongUsage) {
 }
 
 TEST(Tools, ProgressOfAQuickJobIsOneLineInALog) {
+  const Stopwatch watch;
   testing::internal::CaptureStderr();
   {
     Progress quick("embed", 480);
@@ -147,9 +148,12 @@ TEST(Tools, ProgressOfAQuickJobIsOneLineInALog) {
     continued.add(15), continued.add(5);
   }
   const std::string log = testing::internal::GetCapturedStderr();
-  EXPECT_EQ(std::count(log.begin(), log.end(), '\n'), 2) << log;
-  EXPECT_EQ(log.find("embed [########################] 480/480 images  "), 0) << log;
-  EXPECT_NE(log.find("batch 14\ntrain [########################] 20/20 steps  "), std::string::npos) << log;
+  EXPECT_NE(log.find("embed [########################] 480/480 images  "), std::string::npos) << log;
+  EXPECT_NE(log.find("\ntrain [########################] 20/20 steps  "), std::string::npos) << log;
+  EXPECT_NE(log.find("batch 14\n"), std::string::npos) << log;
+  if (watch.seconds() < 1) {  // else the machine stood still, and more lines are right
+    EXPECT_EQ(std::count(log.begin(), log.end(), '\n'), 2) << log;
+  }
 }
 
 TEST(Tools, NumbersThatAreNoneAreWrongUsage) {
