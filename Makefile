@@ -67,6 +67,7 @@ TOOL := $(wildcard tools/*.cc)
 TESTS ?= $(wildcard tests/unit/*.cc tests/cases/*.cc)
 TEST_SUPPORT := $(wildcard tests/support/*.cc)
 TEST_CUDA.sim := $(wildcard tests/cuda/*.cu)
+TEST_CUDA.1 := $(wildcard tests/cuda/*_test.cc)
 BENCHES := $(wildcard bench/*.cc)
 
 # Only the back end itself differs between CUDA=0, 1 and sim; all other objects are shared.
@@ -120,6 +121,13 @@ clean:  ## removes build/
 $(BIN)/vitrine: $(LIB_OBJ) $(TOOL_LIB_OBJ) $(call obj,tools/main.cc)
 $(BIN)/tests: $(LIB_OBJ) $(TOOL_LIB_OBJ) $(call obj,$(TESTS) $(TEST_SUPPORT) tests/main.cc) $(call cuda_obj,$(TEST_CUDA.$(CUDA)))
 $(BIN)/tests: LDLIBS += -lgtest
+ifeq ($(CUDA),1)
+$(BIN)/tests: $(call obj,bench/layers.cc) | $(BIN)/driver/libcuda.so.1
+endif
+$(BIN)/driver/libcuda.so.1: tests/cuda/driver.cc
+	@mkdir -p $(@D)
+	@echo "link $@"
+	@$(CXX) -std=c++20 -shared -fPIC -Wl,-soname,$(@F) $< -o $@
 $(BIN)/fuzz: $(LIB_OBJ) $(call obj,$(TEST_SUPPORT) tests/fuzz/fuzz.cc)
 $(BIN)/bench: $(LIB_OBJ) $(TOOL_LIB_OBJ) $(call obj,$(filter-out bench/peak%,$(BENCHES)))
 $(BIN)/bench: LDLIBS += -lbenchmark $(if $(wildcard /usr/include/oneapi/dnnl/dnnl.hpp),-ldnnl)

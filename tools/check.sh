@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # `make check`: what keeps the tree readable, as rules a script can hold. One line a violation: "file:line: what, what is expected".
 #   floors     a file includes from its own folder and the floors below (docs/decisions.md)
-#   budgets    500 lines a file; 27,700 lines of code (no blanks, no comments) without tests and bench; a README of at most 40 lines in every folder
+#   budgets    500 lines a file; 27,800 lines of code (no blanks, no comments) without tests and bench; a README of at most 40 lines in every folder
 #   headers    begin with a comment that says what they are, and have #pragma once
 #   launches   of kernels stand in one place (engine/cuda/launch.cuh), so that the simulator can run them
 #   one ISA    what a file for one instruction set can reach is compiled for it, also inline library functions, of which the linker
@@ -91,7 +91,7 @@ sources() {
         if (file ~ /_(avx2|avx512|vnni)\.cc$/) reach(file, file)
       }
       for (file in headers) if (!(file in once)) violation(file, 1, "no #pragma once")
-      if (total > 27700) violation("Makefile", 1, total " lines of code without tests and bench, expected at most 27700")
+      if (total > 27800) violation("Makefile", 1, total " lines of code without tests and bench, expected at most 27800")
     }' "$@"
 }
 
@@ -111,5 +111,5 @@ fi
 sort -t: -k1,1 -k2,2n "$report"
 violations=$(wc -l <"$report")
 own=$(printf '%s\n' "${files[@]}" | grep -vE '^(tests|bench)/' | xargs cat | grep -cvE '^[[:space:]]*(//|$)')
-echo "check: ${#files[@]} files, $own of at most 27700 lines of code, $violations violations"
+echo "check: ${#files[@]} files, $own of at most 27800 lines of code, $violations violations"
 ((violations == 0))
