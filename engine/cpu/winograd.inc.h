@@ -115,20 +115,22 @@ INLINE void gradient_at(const WinogradGradient<T>& t, int64_t c, typename V::Mas
 
 template <class V, bool Whole, class T>
 INLINE void output_at(const WinogradOutput<T>& t, int64_t c, typename V::Mask m) {
-  const int64_t height = Whole ? kOut : t.rows, width = Whole ? kOut : t.cols;
   V rows[kPatch][kPatch];
   for (int r = 0; r < kPatch; ++r) {
     UNROLL(6)
     for (int k = 0; k < kPatch; ++k) rows[r][k] = V::load(t.m + (r * kPatch + k) * t.m_plane + c, m);
     from_points(rows[r]);
   }
-  for (int k = 0; k < width; ++k) {
+  UNROLL(4)  // and no break: what is indexed by counted loops alone stays in a device's registers
+  for (int k = 0; k < kOut; ++k) {
+    if (!Whole && k >= t.cols) continue;
     V column[kPatch];
     UNROLL(6)
     for (int r = 0; r < kPatch; ++r) column[r] = rows[r][k];
     from_points(column);
     UNROLL(4)
-    for (int r = 0; r < height; ++r) {
+    for (int r = 0; r < kOut; ++r) {
+      if (!Whole && r >= t.rows) continue;
       T* at = t.y + r * t.y_row + k * t.y_pixel + c;
       finished(*t.finish, column[r], c, at, m).store(at, m);
     }

@@ -15,7 +15,8 @@ struct Strided {
   // Element i of the result, row-major, lies at at[k] in input k.
   __device__ void locate(uint32_t i, uint32_t (&at)[kInputs]) const {
     for (int k = 0; k < kInputs; ++k) at[k] = 0;
-    for (int axis = rank - 1; axis >= 0; --axis) {
+    for (int axis = Shape::kMaxRank - 1; axis >= 0; --axis) {  // unrolled, so that nothing is indexed in memory
+      if (axis >= rank) continue;
       const uint32_t position = extent[axis].remainder(i);
       i = extent[axis].quotient(i);
       for (int k = 0; k < kInputs; ++k) at[k] += position * stride[k][axis];

@@ -42,15 +42,16 @@ Tensor to_planes(const Tensor& x, int64_t pad_h, int64_t pad_w, const Tiles& til
   const T* from = ptr<T>(x);
   T *image = ptr<T>(padded), *to = ptr<T>(planes);
   CHECK(padded.numel() < int64_t{1} << 31, "cuda: Winograd on x ", x.shape(), ": expected fewer than 2^31 elements");
-  const Divisor by_c(c), by_cols(cols), by_rows(rows);
+  const Divisor by_c(c), by_cols(cols), by_rows(rows), by_across(across), by_down(down);
   fill(image, padded.numel(), [=] __device__(int64_t i) {
     const uint32_t at = static_cast<uint32_t>(i), pixel = by_c.quotient(at), line = by_cols.quotient(pixel), n = by_rows.quotient(line);
     const int64_t x_ = by_cols.remainder(pixel) - pad_w, y = by_rows.remainder(line) - pad_h;
     return y >= 0 && y < h && x_ >= 0 && x_ < w ? from[((n * h + y) * w + x_) * c + by_c.remainder(at)] : T(0);
   });
   each(count * c, [=] __device__(int64_t i) {
-    const int64_t tile = i / c, row = tile / across, pixel = (row / down * rows + row % down * kOut) * cols + tile % across * kOut;
-    transform(cpu::WinogradInput<T>{image + pixel * c, cols * c, c, c, to + tile * c, count * c}, i % c);
+    const uint32_t at = static_cast<uint32_t>(i), tile = by_c.quotient(at), row = by_across.quotient(tile), channel = by_c.remainder(at);
+    const int64_t y = by_down.quotient(row) * rows + by_down.remainder(row) * kOut, pixel = y * cols + by_across.remainder(tile) * kOut;
+    transform(cpu::WinogradInput<T>{image + pixel * c, cols * c, c, c, to + tile * c, count * c}, channel);
   });
   return planes;
 }
@@ -108,12 +109,15 @@ void winograd(const Tensor& x, int64_t pad_h, int64_t pad_w, const T* w, Weights
       contract<T>(Matrix<T, true>{v + plane * count * c, c, 1}, Panels<T>{packed + plane * chunk_count(o, kPanel) * c * kPanel, c},
                   WholeDepth{static_cast<int>(c)}, 1, count, o, m + plane * count * o);
   }
+  CHECK(out.numel() < int64_t{1} << 31, "cuda: Winograd into y ", out.shape(), ": expected fewer than 2^31 elements");
+  const Divisor by_o(o), by_across(across), by_down(down);
   each(count * o, [=] __device__(int64_t i) {
-    const int64_t tile = i / o, row = tile / across, oy = row % down * kOut, ox = tile % across * kOut;
+    const uint32_t at = static_cast<uint32_t>(i), tile = by_o.quotient(at), row = by_across.quotient(tile);
+    const int64_t oy = by_down.remainder(row) * kOut, ox = by_across.remainder(tile) * kOut;
     const int64_t height = oh - oy < kOut ? oh - oy : kOut, width = ow - ox < kOut ? ow - ox : kOut;
-    cpu::output_at<Scalar, false>(
-        cpu::WinogradOutput<T>{m + tile * o, count * o, o, y + ((row / down * oh + oy) * ow + ox) * o, ow * o, o, height, width, &finish},
-        i % o, true);
+    cpu::output_at<Scalar, false>(cpu::WinogradOutput<T>{m + tile * o, count * o, o, y + ((by_down.quotient(row) * oh + oy) * ow + ox) * o,
+                                                         ow * o, o, height, width, &finish},
+                                  by_o.remainder(at), true);
   });
 }
 
