@@ -52,6 +52,12 @@ std::vector<Layer> layers(const std::string& network, int64_t batch) {
   return found;
 }
 
+cuda::ConvProblem problem(cuda::Direction d, const cpu::ConvShape& s) {
+  auto i = [](int64_t v) { return static_cast<int>(v); };
+  return {d,       i(s.n),        i(s.h),        i(s.w),     i(s.c),     i(s.o),          i(s.kh),         i(s.kw),    i(s.oh),
+          i(s.ow), i(s.stride_h), i(s.stride_w), i(s.pad_h), i(s.pad_w), i(s.dilation_h), i(s.dilation_w), i(s.groups)};
+}
+
 std::string describe(const Layer& l) {
   const cpu::ConvShape& s = l.shape;
   return cat(s.h, "x", s.w, " ", s.c, ">", s.o, " ", s.kh, "x", s.kw, " s", s.stride_h, s.groups > 1 ? cat(" g", s.groups) : "", " x",

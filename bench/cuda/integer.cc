@@ -52,24 +52,7 @@ Step ours(const ConvShape& s, int bits, bool prelu) {
 
 // Empty where the library does not take the shape.
 Step cudnn(const ConvShape& s) {
-  auto i = [](int64_t v) { return static_cast<int>(v); };
-  const cuda::ConvProblem p{cuda::Direction::forward,
-                            i(s.n),
-                            i(s.h),
-                            i(s.w),
-                            i(s.c),
-                            i(s.o),
-                            i(s.kh),
-                            i(s.kw),
-                            i(s.oh),
-                            i(s.ow),
-                            i(s.stride_h),
-                            i(s.stride_w),
-                            i(s.pad_h),
-                            i(s.pad_w),
-                            i(s.dilation_h),
-                            i(s.dilation_w),
-                            i(s.groups)};
+  const cuda::ConvProblem p = problem(cuda::Direction::forward, s);
   const Tensor x = random<int8_t>({s.x_numel()}, -128, 128).to(Device::cuda), w = random<int8_t>({s.w_numel()}, -128, 128).to(Device::cuda);
   const Tensor y = Tensor::zeros({s.y_numel()}).to(Device::cuda);
   const Step step = [=] { cuda::cudnn_conv_int8(p, x.raw(), w.raw(), y.raw()); };

@@ -58,12 +58,7 @@ void expect_nothing_wrong(const Described& described, const Body& body) {
 
 std::vector<ConvProblem> problems(const std::string& network, int64_t batch, Direction direction) {
   std::vector<ConvProblem> all;
-  auto i = [](int64_t v) { return static_cast<int>(v); };
-  for (const bench::Layer& layer : bench::layers(network, batch)) {
-    const cpu::ConvShape& s = layer.shape;
-    all.push_back({direction, i(s.n), i(s.h), i(s.w), i(s.c), i(s.o), i(s.kh), i(s.kw), i(s.oh), i(s.ow), i(s.stride_h), i(s.stride_w),
-                   i(s.pad_h), i(s.pad_w), i(s.dilation_h), i(s.dilation_w), i(s.groups)});
-  }
+  for (const bench::Layer& layer : bench::layers(network, batch)) all.push_back(bench::problem(direction, layer.shape));
   return all;
 }
 
