@@ -91,8 +91,8 @@ struct DotSums {
   template <class F>
   __device__ void each(const F& f) const {
     const int row = threadIdx.x / 16, col = threadIdx.x % 16;
-    for (int i = 0; i < 4; ++i)
-      for (int j = 0; j < 4; ++j) f(row + 16 * i, col + 16 * j, sum[i][j]);
+    VITRINE_UNROLL
+    for (int n = 0; n < 16; ++n) f(row + 16 * (n / 4), col + 16 * (n % 4), sum[n / 4][n % 4]);
   }
 };
 
