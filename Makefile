@@ -170,7 +170,7 @@ $(BUILD)/flags: FORCE
 	@echo '$(CXX) $(CXXFLAGS)' | cmp -s - $@ || echo '$(CXX) $(CXXFLAGS)' > $@
 $(BUILD)/nvccflags: FORCE
 	@mkdir -p $(@D)
-	@echo '$(NVCC) $(NVCCFLAGS)' | cmp -s - $@ || echo '$(NVCC) $(NVCCFLAGS)' > $@
+	@echo '$(NVCC) $(NVCCFLAGS) $(REGISTERS)' | cmp -s - $@ || echo '$(NVCC) $(NVCCFLAGS) $(REGISTERS)' > $@
 $(BUILD)/commit: FORCE
 	@mkdir -p $(@D)
 	@echo '$(COMMIT)' | cmp -s - $@ || echo '$(COMMIT)' > $@

@@ -92,6 +92,7 @@ enum class Weights : uint8_t { plain, mirrored, packed };
 template <class T>
 void winograd(const Tensor& x, int64_t pad_h, int64_t pad_w, const T* w, Weights weights, const cpu::Finish<T>& finish, const Tensor& out) {
   using Scalar = cpu::reference::Scalar<T>;
+  CHECK(out.numel() < int64_t{1} << 31, "cuda: Winograd into y ", out.shape(), ": expected fewer than 2^31 elements");
   const Tiles tiles(out.shape());
   const int64_t oh = out.shape()[1], ow = out.shape()[2], o = out.shape()[3], c = x.shape()[3];
   const int64_t count = tiles.count(), down = tiles.down, across = tiles.across;
@@ -109,7 +110,6 @@ void winograd(const Tensor& x, int64_t pad_h, int64_t pad_w, const T* w, Weights
       contract<T>(Matrix<T, true>{v + plane * count * c, c, 1}, Panels<T>{packed + plane * chunk_count(o, kPanel) * c * kPanel, c},
                   WholeDepth{static_cast<int>(c)}, 1, count, o, m + plane * count * o);
   }
-  CHECK(out.numel() < int64_t{1} << 31, "cuda: Winograd into y ", out.shape(), ": expected fewer than 2^31 elements");
   const Divisor by_o(o), by_across(across), by_down(down);
   each(count * o, [=] __device__(int64_t i) {
     const uint32_t at = static_cast<uint32_t>(i), tile = by_o.quotient(at), row = by_across.quotient(tile);

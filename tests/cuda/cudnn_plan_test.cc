@@ -71,7 +71,8 @@ std::optional<Plan> plan_of(const Key& key, const Target& target) {
   return all.empty() ? std::nullopt : std::optional(std::move(all[0]));
 }
 
-bool on_tensor_cores(const Plan& p) { return std::count(p.notes.begin(), p.notes.end(), CUDNN_NUMERICAL_NOTE_TENSOR_CORE); }
+bool noted(const Plan& p, cudnnBackendNumericalNote_t note) { return std::count(p.notes.begin(), p.notes.end(), note); }
+bool on_tensor_cores(const Plan& p) { return noted(p, CUDNN_NUMERICAL_NOTE_TENSOR_CORE); }
 
 Dtype written(Precision p) { return p == Precision::bf16 ? Dtype::bf16 : Dtype::f32; }
 
@@ -92,6 +93,7 @@ TEST(CudaPlans, EveryConvolutionOfEveryNetworkHasOneInEveryDirectionAndPrecision
         const auto plan = plan_of(key, target);
         if (!plan || plan->writes != key.writes) wrong += text(key) + (plan ? ": of another type\n" : ": none\n");
         if (plan && precision == Precision::f32 && on_tensor_cores(*plan)) wrong += text(key) + ": on tensor cores\n";
+        if (plan && noted(*plan, CUDNN_NUMERICAL_NOTE_NONDETERMINISTIC)) wrong += text(key) + ": in no certain order\n";
       }
     return wrong;
   });
@@ -103,7 +105,7 @@ TEST(CudaPlans, EpiloguesAreFusedOnTensorCoresAndNowhereElse) {
     for (const char* network : {"iresnet18", "mobilefacenet"})
       for (const ConvProblem& p : problems(network, 64, Direction::forward))
         for (Precision precision : {Precision::tf32, Precision::bf16}) {
-          if (p.oh * p.ow == 1) continue;  // a product
+          if (p.h * p.w == 1) continue;  // a product
           const bool prelu = p.stride_h == 1, adds = !prelu && p.kh == 3, depthwise = p.groups > 1;
           const Key key{p, precision, written(precision), true, prelu, adds, false};
           const auto plan = plan_of(key, target);
